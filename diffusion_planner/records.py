@@ -1,0 +1,86 @@
+"""What crosses module borders: plain frozen records of numpy arrays in SI units."""
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class JointReading:
+    """Joint state at one instant, in the robot's joint order: position_rad [J], velocity_rad_s [J]."""
+
+    stamp_s: float
+    position_rad: np.ndarray
+    velocity_rad_s: np.ndarray
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of one camera: pixels [Y, X, 3], uint8, RGB."""
+
+    stamp_s: float
+    camera: str
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
+class MotionState:
+    """State of a motion reference at one instant: position_rad, velocity_rad_s, acceleration_rad_s2, each [J]."""
+
+    stamp_s: float
+    position_rad: np.ndarray
+    velocity_rad_s: np.ndarray
+    acceleration_rad_s2: np.ndarray
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Context for one plan. Row C - 1 is the origin (offset 0), where the new plan takes over.
+
+    offset_s [C], position_rad [C, J], velocity_rad_s [C, J], pictures [C, V, Y, X, 3] uint8,
+    picture_stamp_s [C, V], level [C] in [0, 1]: 0 trusted, 1 nothing known at that instant.
+    """
+
+    origin_s: float
+    offset_s: np.ndarray
+    position_rad: np.ndarray
+    velocity_rad_s: np.ndarray
+    pictures: np.ndarray
+    picture_stamp_s: np.ndarray
+    level: np.ndarray
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What to ask of a plan. Scale 0 takes the reward heads out of the plan altogether."""
+
+    guidance_scale: float = 1.0
+    candidates_only: bool = False   # best of N unguided plans: heads choose, no gradient
+
+
+@dataclass(frozen=True)
+class ImaginedPlan:
+    """A chosen plan: offset_s [T] > 0 from its origin, position_rad [T, J], velocity_rad_s [T, J], the last being the far token."""
+
+    origin_s: float
+    offset_s: np.ndarray
+    position_rad: np.ndarray
+    velocity_rad_s: np.ndarray
+    latent: np.ndarray                                # [T, Z], network space
+    breakdown: dict = field(default_factory=dict)     # objective name -> value of the chosen plan
+    rejected: dict = field(default_factory=dict)      # reason -> number of candidates
+    timing_ms: dict = field(default_factory=dict)     # stage -> milliseconds
+
+
+@dataclass(frozen=True)
+class ActionChunk:
+    """Commands from origin_s on: offset_s [H] strictly increasing, position, velocity, acceleration [H, J]; ends at rest."""
+
+    origin_s: float
+    offset_s: np.ndarray
+    position_rad: np.ndarray
+    velocity_rad_s: np.ndarray
+    acceleration_rad_s2: np.ndarray
+
+    @property
+    def end_s(self):
+        return self.origin_s + float(self.offset_s[-1])
