@@ -1,0 +1,149 @@
+"""Guidance: wrappers around `denoise` that move the clean estimate up the gradient of an objective.
+
+A wrapper has the contract of what it wraps, so no sampler knows about it. An objective is a log-probability
+(x [B, T, D], level [B, T]) -> [B], higher is better; every form shifts the clean estimate by
+
+    scale * Cov[clean | noisy] * gradient of the objective at the clean estimate                 (Bayes, first order)
+
+and the forms differ in how they come by that product. With Tweedie's formula, clean = (noisy + sigma^2 score) / signal:
+
+- 'noisy': the objective judges noisy tokens at their level; sigma^2 / signal * d objective(noisy) / d noisy is exact
+  when the objective is log p(y | noisy) (classifier guidance, Dhariwal and Nichol 2021).
+- 'through': the objective judges the clean estimate and the gradient is taken through the network, whose Jacobian
+  is signal / sigma^2 * Cov (DPS, Chung et al. 2023); sigma^2 / signal * d objective(denoise(noisy)) / d noisy.
+- 'clean': the objective judges the clean estimate; Cov is replaced by the posterior variance of a token whose
+  prior is Gaussian with `prior_variance`, independent of all others. No gradient through the network: the cheapest.
+"""
+from dataclasses import dataclass, field
+
+import torch
+
+from .noise import sigma, signal
+
+MIN_SIGNAL = 0.05   # below this a token holds no evidence, and dividing by its signal would only amplify rounding
+
+
+@dataclass
+class GuidanceTrace:
+    """What guidance did, one number per call of the guided denoiser, averaged over candidates and tokens above level 0."""
+
+    objective: list = field(default_factory=list)        # value before the shift
+    gradient_norm: list = field(default_factory=list)    # length of the masked gradient per token
+    shift: list = field(default_factory=list)            # RMS over masked dimensions, after the limit
+    clipped: list = field(default_factory=list)          # fraction of tokens at the limit
+
+
+def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, prior_variance=1.0, trace=None):
+    """Wrap a denoiser so that its clean estimates are moved towards a higher objective.
+
+    denoise (noisy [B, T, D], level [B, T], offset_s [B, T]) -> clean [B, T, D], the contract met and returned
+
+    scale: a number, or one per candidate [B]; the number 0 returns `denoise` itself.
+    form: 'noisy', 'clean' or 'through', see the module. The last two call the objective at level 0.
+    mask: bool, [D] or [T, D]; only these dimensions move.
+    max_shift: trust region, the largest shift of a token: RMS over its masked dimensions, network space.
+    prior_variance: of a token's dimensions under 'clean', a number or [D].
+    trace: a GuidanceTrace to append to; reading its numbers synchronises with the device.
+    Tokens at level 0 never move. Raises ValueError for an unknown form.
+    """
+    if form not in _ESTIMATES:
+        raise ValueError(f'got guidance form {form!r}; expected one of {sorted(_ESTIMATES)}')
+    if not isinstance(scale, torch.Tensor) and scale == 0:
+        return denoise
+
+    def guided(noisy, level, offset_s):
+        clean, value, gradient = _ESTIMATES[form](denoise, objective, noisy, level, offset_s)
+        moving = _moving(mask, level, clean)
+        gain = _gain(form, level.unsqueeze(-1), prior_variance)
+        wanted = torch.where(moving, _per_candidate(scale, clean) * gain * gradient, 0)
+        shift = limit_shift(wanted, moving, max_shift)
+        if trace is not None:
+            _record(trace, value, torch.where(moving, gradient, 0), wanted, shift, moving)
+        return clean + shift
+
+    return guided
+
+
+def limit_shift(shift, moving, max_shift):
+    """Shorten each token's shift to at most max_shift, RMS over its moving dimensions, keeping its direction.
+
+    shift [B, T, D], moving [B, T, D] bool -> shift [B, T, D]
+    """
+    return shift * (max_shift / _rms(shift, moving).clamp(min=1e-12)).clamp(max=1)
+
+
+def clamp(denoise, limit, mask=None):
+    """Wrap a denoiser so that its clean estimates stay within [-limit, limit], in the masked dimensions only.
+
+    denoise (noisy [B, T, D], level [B, T], offset_s [B, T]) -> clean [B, T, D]; mask [D] or [T, D] bool
+    """
+    def clamped(noisy, level, offset_s):
+        clean = denoise(noisy, level, offset_s)
+        limited = clean.clamp(-limit, limit)
+        return limited if mask is None else torch.where(mask.to(clean.device), limited, clean)
+
+    return clamped
+
+
+def _estimate_noisy(denoise, objective, noisy, level, offset_s):
+    value, gradient = _differentiate(lambda tokens: objective(tokens, level), noisy)
+    return denoise(noisy, level, offset_s), value, gradient
+
+
+def _estimate_clean(denoise, objective, noisy, level, offset_s):
+    clean = denoise(noisy, level, offset_s)
+    value, gradient = _differentiate(lambda tokens: objective(tokens, torch.zeros_like(level)), clean)
+    return clean, value, gradient
+
+
+def _estimate_through(denoise, objective, noisy, level, offset_s):
+    with torch.enable_grad():
+        tokens = noisy.detach().requires_grad_()
+        clean = denoise(tokens, level, offset_s)
+        value = objective(clean, torch.zeros_like(level))
+        gradient, = torch.autograd.grad(value.sum(), tokens)
+    return clean.detach(), value.detach(), gradient
+
+
+_ESTIMATES = {'noisy': _estimate_noisy, 'clean': _estimate_clean, 'through': _estimate_through}
+
+
+def _differentiate(function, tokens):
+    """Return the value [B] of a function of tokens [B, T, D] and its gradient [B, T, D]."""
+    with torch.enable_grad():
+        tokens = tokens.detach().requires_grad_()
+        value = function(tokens)
+        gradient, = torch.autograd.grad(value.sum(), tokens)
+    return value.detach(), gradient
+
+
+def _gain(form, level, prior_variance):
+    """Return what turns the gradient of this form into a shift of the clean estimate. level [B, T, 1] -> [B, T, 1 or D]"""
+    variance = sigma(level) ** 2
+    if form == 'clean':
+        return variance * prior_variance / (signal(level) ** 2 * prior_variance + variance)
+    return variance / signal(level).clamp(min=MIN_SIGNAL)
+
+
+def _moving(mask, level, clean):
+    """Return which numbers may move: above level 0 and masked. mask, level [B, T] -> bool [B, T, D]"""
+    above = (level > 0).unsqueeze(-1).expand(clean.shape)
+    return above if mask is None else above & mask.to(clean.device)
+
+
+def _per_candidate(scale, clean):
+    return scale.to(clean).reshape(-1, 1, 1) if isinstance(scale, torch.Tensor) else scale
+
+
+def _rms(shift, moving):
+    return (torch.where(moving, shift, 0).square().sum(-1, keepdim=True)
+            / moving.sum(-1, keepdim=True).clamp(min=1)).sqrt()
+
+
+def _record(trace, value, gradient, wanted, shift, moving):
+    free = moving.any(-1)
+    count = free.sum().clamp(min=1)
+    trace.objective.append(value.mean().item())
+    trace.gradient_norm.append((gradient.norm(dim=-1).sum() / count).item())
+    trace.shift.append((_rms(shift, moving).sum() / count).item())
+    trace.clipped.append((((wanted != shift).any(-1) & free).sum() / count).item())
