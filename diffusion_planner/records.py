@@ -84,3 +84,23 @@ class ActionChunk:
     @property
     def end_s(self):
         return self.origin_s + float(self.offset_s[-1])
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One recorded episode: N joint samples, M pictures of V cameras, and what was rewarded.
+
+    stamp_s [N], position_rad velocity_rad_s command_rad [N, J], reward [N], terminal [N] bool,
+    frame_stamp_s [M], pixels [M, V, Y, X, 3] uint8. `privileged` holds what the learner never sees (for probes only).
+    """
+
+    seed: int
+    stamp_s: np.ndarray
+    position_rad: np.ndarray
+    velocity_rad_s: np.ndarray
+    command_rad: np.ndarray
+    reward: np.ndarray
+    terminal: np.ndarray
+    frame_stamp_s: np.ndarray
+    pixels: np.ndarray
+    privileged: dict = field(default_factory=dict)

@@ -1,0 +1,37 @@
+"""Which slice of a token is what. A token is one instant: joint positions, joint velocities, one latent per camera."""
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Slices of a token of width D = 2 J + V Z."""
+
+    joints: int
+    cameras: int
+    latent: int
+
+    @property
+    def width(self):
+        return 2 * self.joints + self.cameras * self.latent
+
+    @property
+    def position(self):
+        return slice(0, self.joints)
+
+    @property
+    def velocity(self):
+        return slice(self.joints, 2 * self.joints)
+
+    @property
+    def motion(self):
+        """Positions and velocities: what the arm controls, and what guidance may move."""
+        return slice(0, 2 * self.joints)
+
+    @property
+    def picture(self):
+        return slice(2 * self.joints, self.width)
+
+
+def fill_offsets(far_s, count):
+    """Place `count` fill-in tokens evenly between now and the far token: -> offsets_s of fill-in and far token [count + 1]."""
+    return [far_s * (index + 1) / (count + 1) for index in range(count + 1)]

@@ -1,0 +1,68 @@
+"""What is read off tokens: reward, terminal, inverse dynamics."""
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from diffusion_planner.nets.embeddings import Fourier
+
+
+def perceptron(before, width, after, depth=2):
+    layers = [nn.Linear(before, width), nn.SiLU()]
+    for _ in range(depth - 1):
+        layers += [nn.Linear(width, width), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Linear(width, after))
+
+
+class RewardHead(nn.Module):
+    """Log-odds that a posture is rewarded, given pictures of the scene.
+
+    A learned metric: the posture is embedded, the pictures say which place in that embedding is rewarded, and the
+    log-odds fall with the squared distance between the two. So the gradient points the right way from anywhere,
+    although it is trained on rewards of 0 and 1 alone. The posture of one instant meets pictures of *other*
+    instants of its episode, so that "touching" cannot be read off the picture and the latent has to say where.
+    `level` (of the posture) widens the metric: noisy postures are rewarded with less certainty.
+    """
+
+    def __init__(self, joints, latent, embedding=8, width=128):
+        super().__init__()
+        self.posture = perceptron(joints, width, embedding, depth=3)
+        self.place = perceptron(latent, width, embedding + 2)
+        self.level = Fourier(width, 0.25, 4.0, count=8)
+        self.certainty = perceptron(width, width, 2)
+        self.register_buffer('calibration', torch.tensor([1.0, 0.0]))   # scale and bias fitted on held-out episodes
+
+    def places(self, latent, level=None):
+        """Read the rewarded place off pictures, each weighing by its own confidence.
+
+        places(latent [B, C, Z], level [B, C]) -> place [B, E], width [B]
+        """
+        place = self.place(latent)
+        confidence = place[..., -1]
+        if level is not None:
+            confidence = confidence + torch.log(1 - 0.999 * level)
+        weight = confidence.softmax(-1)[..., None]
+        place = (weight * place[..., :-1]).sum(-2)
+        return place[..., :-1], place[..., -1]
+
+    def forward(self, position, level, place, width):
+        """forward(position [..., J], level [...], place [..., E], width [...]) -> log-odds [...], not yet calibrated"""
+        distance = (self.posture(position) - place).square().sum(-1)
+        top, slope = self.certainty(self.level(level)).unbind(-1)
+        return 4.0 + top - F.softplus(slope + width + 3.0) * distance
+
+    def logit(self, position, level, place, width):
+        """The same, calibrated: sigmoid of it is a probability."""
+        scale, bias = self.calibration
+        return scale * self(position, level, place, width) + bias
+
+
+class InverseDynamics(nn.Module):
+    """Two neighbouring tokens to the command between them: forward(near [..., 2J], far [..., 2J], gap_s [...]) -> [..., J]."""
+
+    def __init__(self, joints, width=128):
+        super().__init__()
+        self.net = perceptron(4 * joints + 1, width, joints)
+
+    def forward(self, near, far, gap_s):
+        # The network adds to what standing still would command.
+        return near[..., :near.shape[-1] // 2] + self.net(torch.cat([near, far, gap_s[..., None]], -1))

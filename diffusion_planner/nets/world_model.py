@@ -1,0 +1,66 @@
+"""Everything that is learned, in one module whose methods are the planner's verbs."""
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from diffusion_planner.layout import Layout
+from diffusion_planner.nets.denoiser import Denoiser
+from diffusion_planner.nets.encoders import Decoder, Encoder
+from diffusion_planner.nets.heads import InverseDynamics, RewardHead, perceptron
+from diffusion_planner.nets.normalizer import Normalizer
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the weights mean. Lives in the checkpoint and nowhere else."""
+
+    joint_names: tuple[str, ...]
+    cameras: tuple[str, ...]
+    picture_shape: tuple[int, int, int]
+    context_offset_s: tuple[float, ...] = (-1.2, -0.4, 0.0)
+    horizon_s: float = 4.0
+    latent: int = 32
+    width: int = 144
+    depth: int = 4
+    heads: int = 4
+
+    def __post_init__(self):
+        if self.picture_shape != (96, 96, 3):
+            raise ValueError(f'picture_shape: got {self.picture_shape}, expected (96, 96, 3), the only size the encoder knows')
+
+    @property
+    def layout(self):
+        return Layout(len(self.joint_names), len(self.cameras), self.latent)
+
+
+class WorldModel(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.config, self.layout = config, config.layout
+        joints = self.layout.joints
+        pictures = self.layout.cameras * config.latent
+        self.normalizer = Normalizer(self.layout.width)
+        self.encoder, self.decoder = Encoder(config.latent), Decoder(config.latent)
+        self.guide_head, self.judge_head = RewardHead(joints, pictures), RewardHead(joints, pictures)
+        self.terminal_head = perceptron(self.layout.width, 64, 1)
+        self.inverse_dynamics = InverseDynamics(joints)
+        self.denoiser = Denoiser(self.layout.width, config.width, config.depth, config.heads)
+
+    def encode_pictures(self, pixels):
+        """Encode pictures: encode_pictures(pixels [N, Y, X, 3] uint8) -> latent [N, Z], not normalised."""
+        return self.encoder(pixels.permute(0, 3, 1, 2).float() / 255)
+
+    def decode_pictures(self, latent):
+        """Decode latents in network space: decode_pictures(latent [N, Z]) -> pixels [N, Y, X, 3] uint8."""
+        mean, spread = self.normalizer.mean[self.layout.picture], self.normalizer.spread[self.layout.picture]
+        pixels = self.decoder(latent * spread + mean)
+        return (pixels.permute(0, 2, 3, 1) * 255).round().to(torch.uint8)
+
+    def tokens(self, position_rad, velocity_rad_s, latent):
+        """Assemble tokens: position, velocity [..., J], latent [..., V Z] not normalised -> tokens [..., D]."""
+        return self.normalizer(torch.cat([position_rad, velocity_rad_s, latent], -1))
+
+    def denoise(self, noisy, level, offset_s):
+        """denoise(noisy [B, T, D], level [B, T], offset_s [B, T]) -> clean [B, T, D]"""
+        return self.denoiser(noisy, level, offset_s)

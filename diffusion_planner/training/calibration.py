@@ -1,0 +1,90 @@
+"""What planning must know about the data, measured on held-out episodes and stored in the checkpoint."""
+import numpy as np
+import torch
+
+from diffusion_planner.diffusion.noise import add_noise
+
+TYPICALITY_LEVEL = 0.5      # noise at which the residual is measured
+BANDS_S = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
+
+
+@torch.no_grad()
+def _held_out_logits(job, head):
+    """Log-odds of held-out postures, drawn as they occur, given pictures of other instants: -> logit [N], reward [N]"""
+    random = np.random.default_rng(3)
+    logits, rewards = [], []
+    for episode in np.array_split(np.tile(job.held_out, 4), 16):
+        first, count = job.episodes.frame_start[episode], np.diff(job.episodes.frame_start)[episode]
+        frames = first[:, None] + (random.random((len(episode), 2)) * count[:, None]).astype(int)
+        start, length = job.episodes.joint_start[episode], np.diff(job.episodes.joint_start)[episode]
+        rows = start[:, None] + (random.random((len(episode), 32)) * length[:, None]).astype(int)
+        place, width = head.places(job.latent[torch.from_numpy(frames)].to(job.device))
+        position = job.normal_position(rows)
+        logit = head(position, torch.zeros(rows.shape, device=job.device), place[:, None], width[:, None])
+        logits.append(logit.flatten().cpu())
+        rewards.append(torch.from_numpy(job.episodes.reward[rows]).flatten())
+    return torch.cat(logits), torch.cat(rewards)
+
+
+def fit_reward_heads(job):
+    """Fit scale and bias of each head (Platt 1999) on one half of the held-out episodes' samples and score it on the other."""
+    figures = {}
+    for name, head in (('guide', job.model.guide_head), ('judge', job.model.judge_head)):
+        logit, reward = _held_out_logits(job, head)
+        half = len(logit) // 2
+        parameters = torch.tensor([1.0, 0.0], requires_grad=True)
+        optimizer = torch.optim.LBFGS([parameters], max_iter=100)
+
+        def closure():
+            optimizer.zero_grad()
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(parameters[0] * logit[:half] + parameters[1], reward[:half])
+            loss.backward()
+            return loss
+        optimizer.step(closure)
+        head.calibration.copy_(parameters.detach())
+        probability = torch.sigmoid(parameters[0] * logit[half:] + parameters[1]).detach()
+        figures[name] = {'expected_calibration_error': _calibration_error(probability, reward[half:]),
+                         'recall': float((probability > 0.5)[reward[half:] > 0].float().mean()),
+                         'precision': float(reward[half:][probability > 0.5].mean())}
+    return figures
+
+
+def _calibration_error(probability, reward, bins=10):
+    bin_of = (probability * bins).long().clamp(max=bins - 1)
+    return float(sum((bin_of == index).float().mean() * (probability[bin_of == index].mean() - reward[bin_of == index].mean()).abs()
+                     for index in range(bins) if (bin_of == index).any()))
+
+
+@torch.no_grad()
+def typicality(job):
+    """Measure the denoising residual of held-out far tokens given their context, per band of horizons.
+
+    Returns {'level', 'band_s' [N + 1], 'median' [N], 'q90' [N], 'q99' [N]} of residuals in network space (RMS over
+    positions and velocities).
+    """
+    generator, random = torch.Generator().manual_seed(2), np.random.default_rng(2)
+    context = len(job.settings.model.context_offset_s)
+    residuals, horizons = [], []
+    for _ in range(16):
+        clean, offset_s, present = job.window_tokens.draw(job.held_out, 512, 0, random)
+        residuals.append(residual(job.model, clean, offset_s, present, context, generator))
+        horizons.append(offset_s[:, -1])
+    residuals, horizons = torch.cat(residuals).cpu(), torch.cat(horizons).cpu()
+    table = {'level': TYPICALITY_LEVEL, 'band_s': list(BANDS_S), 'median': [], 'q90': [], 'q99': []}
+    for low, high in zip(BANDS_S, BANDS_S[1:]):
+        inside = residuals[(horizons >= low) & (horizons < high)]
+        for name, share in (('median', 0.5), ('q90', 0.9), ('q99', 0.99)):
+            table[name].append(float(inside.quantile(share)) if len(inside) > 20 else float(residuals.quantile(share)))
+    return table
+
+
+def residual(model, clean, offset_s, present, context, generator):
+    """Noise the last token, denoise it given the context, and measure by how much it misses: -> [B]"""
+    level = torch.zeros(offset_s.shape, device=clean.device)
+    level[:, -1] = TYPICALITY_LEVEL
+    level = torch.where(present, level, torch.ones_like(level))
+    noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+    estimate = model.denoise(add_noise(clean, noise, level), level, offset_s)
+    return (estimate - clean)[:, -1, model.layout.motion].square().mean(-1).sqrt()
+
+

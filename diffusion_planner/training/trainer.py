@@ -1,0 +1,234 @@
+"""Train a model from play data: representation, heads, denoiser, then what planning must know about the data."""
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from diffusion_planner import config as configuration
+from diffusion_planner.data import store
+from diffusion_planner.data.windows import Windows
+from diffusion_planner.files import find
+from diffusion_planner.nets.denoiser import parameter_count
+from diffusion_planner.nets.world_model import ModelConfig, WorldModel
+from diffusion_planner.robot import Robot
+from diffusion_planner.runtime import checkpoint
+from diffusion_planner.training import calibration, denoising, probes, representation
+from diffusion_planner.training.config import TrainingConfig
+from diffusion_planner.training.run import Run
+
+
+def train(config_path, data, out, resume=True, stage='all', device=None):
+    """Train every stage that is not finished yet and write the model folder.
+
+    Raises ConfigError for a bad configuration and StoreError for bad data. Work in progress is kept in out/training.
+    """
+    settings = configuration.load(TrainingConfig, config_path)
+    job = Job(settings, Path(data), Path(out), resume, torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu')))
+    stages = {'representation': job.representation, 'heads': job.heads, 'denoiser': job.denoiser}
+    if stage not in ('all', *stages):
+        raise configuration.ConfigError(f'stage: got {stage!r}, expected one of all, {", ".join(stages)}')
+    for name, action in stages.items():
+        if stage in ('all', name):
+            started = time.monotonic()
+            action()
+            print(f'{name}: {(time.monotonic() - started) / 60:.1f} minutes')
+    if stage in ('all', 'denoiser'):
+        job.finish()
+
+
+class Job:
+    """One training run: the data, the model, and a method per stage."""
+
+    def __init__(self, settings, data, out, resume, device):
+        from torch.utils.tensorboard import SummaryWriter
+        torch.set_num_threads(settings.threads)
+        torch.manual_seed(settings.seed)
+        self.settings, self.out, self.resume, self.device = settings, out, resume, device
+        self.work = out / 'training'
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.robot = configuration.load(Robot, find(settings.robot))
+        self.episodes = store.read(data)
+        self._split()
+        attributes, shape = self.episodes.attributes, settings.model
+        if list(attributes['joint_names']) != list(self.robot.joint_names):
+            raise configuration.ConfigError(f'{data}: joints {list(attributes["joint_names"])}, expected {list(self.robot.joint_names)}')
+        self.model = WorldModel(ModelConfig(
+            tuple(map(str, attributes['joint_names'])), tuple(map(str, attributes['cameras'])),
+            tuple(int(size) for size in attributes['picture_shape']), shape.context_offset_s, shape.horizon_s,
+            shape.latent, shape.width, shape.depth, shape.heads)).to(device)
+        for pictures in (self.model.encoder, self.model.decoder):
+            pictures.to(memory_format=torch.channels_last)   # a quarter faster on a CPU
+        self.writer = SummaryWriter(self.work / 'tensorboard')
+        self.random = np.random.default_rng(settings.seed)
+
+    def _split(self):
+        order = np.random.default_rng(self.settings.seed).permutation(len(self.episodes))
+        held_out = int(len(order) * self.settings.held_out_share)
+        self.held_out, self.train_set = np.sort(order[:held_out]), np.sort(order[held_out:])
+        print(f'{len(order)} episodes, {held_out} held out; {self.episodes.frame_start[-1]} pictures; '
+              f'{self.episodes.reward.mean():.1%} of instants rewarded')
+
+    def _run(self, name, modules, stage):
+        return Run(name, self.work, modules, stage, self.settings, self.resume, self.device)
+
+    def representation(self):
+        """Train encoder, decoder and both reward heads; the heads see different halves of the episodes."""
+        parts = {'encoder': self.model.encoder, 'decoder': self.model.decoder,
+                 'guide': self.model.guide_head, 'judge': self.model.judge_head}
+        run = self._run('representation', parts, self.settings.representation)
+        if run.done < run.stage.steps:
+            wanted = np.zeros(len(self.episodes), bool)
+            wanted[self.train_set] = True
+            self.motion = self._motion_normalizer()
+            batches = RepresentationBatches(self, representation.Pictures(self.episodes, wanted, self.settings.picture_stride))
+            run.train(batches.loss, self.writer, lambda average: probes.representation(self, average), 500)
+        for name, module in parts.items():
+            module.load_state_dict(run.average[name].state_dict())
+        self._encode_all()
+
+    def _motion_normalizer(self):
+        """Set the normaliser of joints before latents exist."""
+        motion = torch.tensor(np.concatenate([self.episodes.position_rad, self.episodes.velocity_rad_s], 1))
+        width = motion.shape[1]
+        self.model.normalizer.mean[:width] = motion.mean(0)
+        self.model.normalizer.spread[:width] = motion.std(0).clamp_min(1e-3)
+        return self.model.normalizer.mean[:width], self.model.normalizer.spread[:width]
+
+    def normal_position(self, rows):
+        """Joint positions of rows in network space, as a tensor."""
+        layout = self.model.layout
+        position = torch.from_numpy(self.episodes.position_rad[rows]).to(self.device)
+        return (position - self.model.normalizer.mean[layout.position]) / self.model.normalizer.spread[layout.position]
+
+    @torch.no_grad()
+    def _encode_all(self):
+        """Encode every picture once; the latents of all stages to come."""
+        self._motion_normalizer()
+        path = self.work / 'latent.pt'
+        if path.exists() and path.stat().st_mtime > (self.work / 'representation.pt').stat().st_mtime:
+            self.latent = torch.load(path, weights_only=True)
+        else:
+            latents = []
+            for shard in self.episodes.paths:
+                pixels = torch.from_numpy(store.read_pictures(shard)[:, 0])
+                latents += [self.model.encode_pictures(part.to(self.device)).cpu() for part in pixels.split(512)]
+            self.latent = torch.cat(latents)
+            torch.save(self.latent, path)
+        layout = self.model.layout
+        self.model.normalizer.mean[layout.picture] = self.latent.mean(0).to(self.device)
+        self.model.normalizer.spread[layout.picture] = self.latent.std(0).clamp_min(1e-3).to(self.device)
+
+    def heads(self):
+        """Train inverse dynamics and terminal on recorded tokens; fit the reward heads' calibration on held-out episodes."""
+        run = self._run('heads', {'inverse_dynamics': self.model.inverse_dynamics, 'terminal': self.model.terminal_head},
+                        self.settings.heads)
+        self.windows = Windows(self.episodes, self.settings.model.context_offset_s, self.settings.model.horizon_s)
+        self.window_tokens = denoising.WindowTokens(self.windows, self.model, self.latent, self.device)
+        run.train(HeadBatches(self).loss, self.writer)
+        self.model.inverse_dynamics.load_state_dict(run.average['inverse_dynamics'].state_dict())
+        self.model.terminal_head.load_state_dict(run.average['terminal'].state_dict())
+        self.reward_calibration = calibration.fit_reward_heads(self)
+
+    def denoiser(self):
+        run = self._run('denoiser', {'denoiser': self.model.denoiser}, self.settings.denoiser)
+        weight = denoising.token_weight(self.model.layout).to(self.device)
+        context = len(self.settings.model.context_offset_s)
+        random = np.random.default_rng((self.settings.seed, run.done))
+
+        def loss(generator):
+            fill = int(random.choice(self.settings.fill_in_counts))
+            clean, offset_s, present = self.window_tokens.draw(self.train_set, run.stage.batch, fill, random)
+            value = denoising.denoising_loss(run.modules['denoiser'], clean, offset_s, present, context, weight, generator)
+            return value, {'loss': value.item(), 'fill': fill}
+
+        run.train(loss, self.writer, lambda average: probes.denoiser(self, average['denoiser']), 1000)
+        self.model.denoiser.load_state_dict(run.average['denoiser'].state_dict())
+
+    def finish(self):
+        """Measure what planning must know about the data and write the model folder."""
+        self.model.requires_grad_(False).eval()
+        planning = {'reward_calibration': self.reward_calibration, 'typicality': calibration.typicality(self),
+                    'probe': probes.representation(self, None)}
+        checkpoint.save(self.out, self.model, planning, {
+            'settings': configuration.to_mapping(self.settings), 'episodes': len(self.episodes),
+            'parameters': {name: parameter_count(module) for name, module in self.model.named_children()}})
+        print(f'{self.out}: written')
+
+
+class RepresentationBatches:
+    """Losses of stage one."""
+
+    def __init__(self, job, pictures):
+        self.job, self.pictures = job, pictures
+        self.sampler = representation.PostureSampler(job.episodes)
+        self.weights = representation.colour_weights(pictures.pixels).to(job.device)
+        # The heads are trained on different episodes, so that the judge is not sure of what the guide made up.
+        self.halves = {'guide': job.train_set[::2], 'judge': job.train_set[1::2]}
+
+    def loss(self, generator):
+        job, modules = self.job, self.modules()
+        random = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+        total, numbers = 0.0, {}
+        for name, candidates in self.halves.items():
+            episode = representation.draw_episodes(self.sampler, candidates, random, job.settings.representation.batch // 2)
+            value, figures = self._half(modules, name, episode, random)
+            total, numbers = total + value, numbers | figures
+        return total, numbers
+
+    def modules(self):
+        return {'encoder': self.job.model.encoder, 'decoder': self.job.model.decoder,
+                'guide': self.job.model.guide_head, 'judge': self.job.model.judge_head}
+
+    def _half(self, modules, name, episode, random):
+        job, device = self.job, self.job.device
+        pixels = torch.from_numpy(self.pictures.draw(episode, random, representation.PICTURES)).to(device)
+        flat = pixels.flatten(0, 1)
+        latent = modules['encoder'](_channels(flat))
+        rows = self.sampler.draw(episode, random, representation.POSTURES)
+        position = job.normal_position(rows)
+        level = torch.from_numpy(np.where(random.random(rows.shape) < 0.5, 0, random.random(rows.shape)).astype(np.float32)).to(device)
+        noise = torch.from_numpy(random.standard_normal(position.shape).astype(np.float32)).to(device)
+        noisy = torch.cos(level * torch.pi / 2)[..., None] * position + torch.sin(level * torch.pi / 2)[..., None] * noise
+        reward = torch.from_numpy(job.episodes.reward[rows]).to(device)
+        judged, logit = representation.reward_loss(modules[name], noisy, level, reward, latent.view(len(episode), -1, latent.shape[-1]))
+        tip_m = torch.from_numpy(job.robot.tip_m(job.episodes.position_rad[rows]).astype(np.float32)).to(device)
+        tip = representation.tip_loss(modules[name], position, tip_m)
+        picture = representation.picture_loss(modules['decoder'], latent[::3], flat[::3], self.weights)
+        correct = ((logit > 0) == (reward > 0))[level == 0].float().mean()
+        return judged + 2 * tip + 2 * picture, {f'{name}_bce': judged.item(), f'{name}_tip': tip.item(),
+                                                 'picture': picture.item(), f'{name}_right': correct.item()}
+
+
+def _channels(pixels):
+    return pixels.permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=torch.channels_last)
+
+
+class HeadBatches:
+    """Losses of the small heads, on pairs of neighbouring tokens."""
+
+    def __init__(self, job):
+        self.job = job
+        self.command_rad = torch.from_numpy(np.concatenate([store.read_column(path, 'command_rad') for path in job.episodes.paths]))
+        self.random = np.random.default_rng((job.settings.seed, 7))
+
+    def loss(self, _generator):
+        job, layout = self.job, self.job.model.layout
+        windows, random = job.windows, self.random
+        episode = random.choice(job.train_set, job.settings.heads.batch)
+        last = (windows.joint_count[episode] - 1) * windows.period_s
+        gap = np.minimum(random.uniform(windows.period_s, 0.5, len(episode)), last)
+        now = random.random(len(episode)) * (last - gap)
+        offset = np.stack([np.zeros_like(gap), gap], 1)
+        joint, frame, offset_s, _ = windows.rows(episode, now, offset, np.zeros_like(offset))
+        motion = job.window_tokens.motion[torch.from_numpy(joint)]
+        tokens = job.model.normalizer(torch.cat([motion, job.latent[torch.from_numpy(frame)]], -1).to(job.device))
+        command = self.command_rad[torch.from_numpy(np.minimum(joint[:, 0] + 1, len(self.command_rad) - 1))].to(job.device)
+        mean, spread = job.model.normalizer.mean[layout.position], job.model.normalizer.spread[layout.position]
+        guess = job.model.inverse_dynamics(tokens[:, 0, layout.motion], tokens[:, 1, layout.motion],
+                                           torch.from_numpy(offset_s[:, 1]).to(job.device))
+        dynamics = torch.nn.functional.smooth_l1_loss(guess, (command - mean) / spread, beta=0.05)
+        ended = torch.from_numpy(joint[:, 1] + 2 >= job.episodes.joint_start[episode + 1]).float().to(job.device)
+        terminal = torch.nn.functional.binary_cross_entropy_with_logits(job.model.terminal_head(tokens[:, 1])[:, 0], ended)
+        return dynamics + 0.1 * terminal, {'dynamics': dynamics.item(), 'terminal': terminal.item()}
+
