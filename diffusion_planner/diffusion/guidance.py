@@ -33,7 +33,7 @@ class GuidanceTrace:
     clipped: list = field(default_factory=list)          # fraction of tokens at the limit
 
 
-def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, prior_variance=1.0, trace=None):
+def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, prior_variance=1.0, trace=None, proximal=False):
     """Wrap a denoiser so that its clean estimates are moved towards a higher objective.
 
     denoise (noisy [B, T, D], level [B, T], offset_s [B, T]) -> clean [B, T, D], the contract met and returned
@@ -43,6 +43,8 @@ def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, pri
     mask: bool, [D] or [T, D]; only these dimensions move.
     max_shift: trust region, the largest shift of a token: RMS over its masked dimensions, network space.
     prior_variance: of a token's dimensions under 'clean', a number or [D].
+    proximal: damp the shift by the objective's curvature, see _damping; needs an objective that is at most 0, such as
+        a log-probability, and a form other than 'noisy'. A sharp objective then pulls onto its peak, not past it.
     trace: a GuidanceTrace to append to; reading its numbers synchronises with the device.
     Tokens at level 0 never move. Raises ValueError for an unknown form.
     """
@@ -52,16 +54,29 @@ def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, pri
         return denoise
 
     def guided(noisy, level, offset_s):
-        clean, value, gradient = _ESTIMATES[form](denoise, objective, noisy, level, offset_s)
+        clean, value, gradient, slope = _ESTIMATES[form](denoise, objective, noisy, level, offset_s)
         moving = _moving(mask, level, clean)
         gain = _gain(form, level.unsqueeze(-1), prior_variance)
         wanted = torch.where(moving, _per_candidate(scale, clean) * gain * gradient, 0)
+        if proximal:
+            wanted = wanted * _damping(wanted, slope, value)
         shift = limit_shift(wanted, moving, max_shift)
         if trace is not None:
             _record(trace, value, torch.where(moving, gradient, 0), wanted, shift, moving)
         return clean + shift
 
     return guided
+
+
+def _damping(wanted, slope, value):
+    """Turn a gradient step into a proximal one: wanted [B, T, D], slope [B, T, D], value [B] -> factor [B, 1, 1]
+
+    Wanted is Cov g. The proximal step maximises objective(clean + shift) - shift' Cov^-1 shift / 2; for an objective that
+    falls as a square from 0 at its peak, the curvature along g is g'g / (2 |value|), which makes the step
+    Cov g / (1 + g' Cov g / (2 |value|)).
+    """
+    pull = (wanted * slope).sum((1, 2)).clamp(min=0)
+    return (1 / (1 + pull / (2 * value.abs()).clamp(min=1e-9)))[:, None, None]
 
 
 def limit_shift(shift, moving, max_shift):
@@ -87,13 +102,13 @@ def clamp(denoise, limit, mask=None):
 
 def _estimate_noisy(denoise, objective, noisy, level, offset_s):
     value, gradient = _differentiate(lambda tokens: objective(tokens, level), noisy)
-    return denoise(noisy, level, offset_s), value, gradient
+    return denoise(noisy, level, offset_s), value, gradient, torch.zeros_like(gradient)
 
 
 def _estimate_clean(denoise, objective, noisy, level, offset_s):
     clean = denoise(noisy, level, offset_s)
     value, gradient = _differentiate(lambda tokens: objective(tokens, torch.zeros_like(level)), clean)
-    return clean, value, gradient
+    return clean, value, gradient, gradient
 
 
 def _estimate_through(denoise, objective, noisy, level, offset_s):
@@ -101,8 +116,8 @@ def _estimate_through(denoise, objective, noisy, level, offset_s):
         tokens = noisy.detach().requires_grad_()
         clean = denoise(tokens, level, offset_s)
         value = objective(clean, torch.zeros_like(level))
-        gradient, = torch.autograd.grad(value.sum(), tokens)
-    return clean.detach(), value.detach(), gradient
+        gradient, slope = torch.autograd.grad(value.sum(), (tokens, clean))
+    return clean.detach(), value.detach(), gradient, slope
 
 
 _ESTIMATES = {'noisy': _estimate_noisy, 'clean': _estimate_clean, 'through': _estimate_through}

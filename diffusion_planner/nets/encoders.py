@@ -15,7 +15,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, width, 5, 2, 2), nn.ReLU(), nn.Conv2d(width, width, 3, 1, 1), nn.ReLU())
         self.maps = nn.Conv2d(width, points, 1)
-        self.sharpness = nn.Parameter(torch.full((points,), 4.0))
+        self.sharpness = nn.Parameter(torch.full((points,), 20.0))
         self.rest = nn.Sequential(nn.Conv2d(width, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 32, 3, 2, 1), nn.ReLU(),
                                   nn.Conv2d(32, 48, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(48 * 36, 96), nn.ReLU())
         self.leave = nn.Sequential(nn.Linear(3 * points + 96, 128), nn.ReLU(), nn.Linear(128, latent))

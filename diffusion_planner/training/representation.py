@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from diffusion_planner.data import store
 
 POSTURES = 24          # joint samples per episode in a batch
-PICTURES = 2           # pictures per episode in a batch
+TWO_PICTURES = 0.25    # share of batches with two pictures per episode, for the heads' memory; the rest have one, of more episodes
 TIP_SCALE_M = 0.2      # metres per unit of the posture embedding's first three numbers
 
 

@@ -170,9 +170,11 @@ class RepresentationBatches:
         job, modules = self.job, self.modules()
         random = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         total, numbers = 0.0, {}
+        pictures = 2 if random.random() < representation.TWO_PICTURES else 1
         for name, candidates in self.halves.items():
-            episode = representation.draw_episodes(self.sampler, candidates, random, job.settings.representation.batch // 2)
-            value, figures = self._half(modules, name, episode, random)
+            count = job.settings.representation.batch // 2 // pictures
+            episode = representation.draw_episodes(self.sampler, candidates, random, count)
+            value, figures = self._half(modules, name, episode, pictures, random)
             total, numbers = total + value, numbers | figures
         return total, numbers
 
@@ -180,9 +182,9 @@ class RepresentationBatches:
         return {'encoder': self.job.model.encoder, 'decoder': self.job.model.decoder,
                 'guide': self.job.model.guide_head, 'judge': self.job.model.judge_head}
 
-    def _half(self, modules, name, episode, random):
+    def _half(self, modules, name, episode, pictures, random):
         job, device = self.job, self.job.device
-        pixels = torch.from_numpy(self.pictures.draw(episode, random, representation.PICTURES)).to(device)
+        pixels = torch.from_numpy(self.pictures.draw(episode, random, pictures)).to(device)
         flat = pixels.flatten(0, 1)
         latent = modules['encoder'](_channels(flat))
         rows = self.sampler.draw(episode, random, representation.POSTURES)
@@ -194,7 +196,7 @@ class RepresentationBatches:
         judged, logit = representation.reward_loss(modules[name], noisy, level, reward, latent.view(len(episode), -1, latent.shape[-1]))
         tip_m = torch.from_numpy(job.robot.tip_m(job.episodes.position_rad[rows]).astype(np.float32)).to(device)
         tip = representation.tip_loss(modules[name], position, tip_m)
-        picture = representation.picture_loss(modules['decoder'], latent[::3], flat[::3], self.weights)
+        picture = representation.picture_loss(modules['decoder'], latent[::4], flat[::4], self.weights)
         correct = ((logit > 0) == (reward > 0))[level == 0].float().mean()
         return judged + 2 * tip + 2 * picture, {f'{name}_bce': judged.item(), f'{name}_tip': tip.item(),
                                                  'picture': picture.item(), f'{name}_right': correct.item()}

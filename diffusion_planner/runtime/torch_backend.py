@@ -1,0 +1,174 @@
+"""The planner's backend in PyTorch."""
+from collections import OrderedDict
+
+import numpy as np
+import torch
+
+from diffusion_planner.config import ConfigError
+from diffusion_planner.diffusion.guidance import guide
+from diffusion_planner.diffusion.matrices import scheduling_matrix
+from diffusion_planner.diffusion.noise import add_noise
+from diffusion_planner.diffusion.samplers import MultistepStep, sample
+from diffusion_planner.runtime import checkpoint
+
+CACHED_PICTURES = 64
+
+
+class Context:
+    """An encoded observation: tokens [1, C, D] in network space, level [1, C], offset_s [1, C], and what is rewarded."""
+
+    def __init__(self, tokens, level, offset_s, places):
+        self.tokens, self.level, self.offset_s, self.places = tokens, level, offset_s, places
+
+    def repeat(self, batch):
+        return (value.expand(batch, *value.shape[1:]) for value in (self.tokens, self.level, self.offset_s))
+
+
+class TorchBackend:
+    """Runs a WorldModel for the planner; see planning.planner.Backend for the shapes."""
+
+    def __init__(self, model, planning, device='cpu'):
+        self.network, self.planning, self.device = model, planning, torch.device(device)
+        self.config, self.layout = model.config, model.layout
+        self.latents = OrderedDict()
+
+    def forget(self):
+        self.latents.clear()
+
+    @torch.no_grad()
+    def encode(self, observation):
+        """Encode the context; every picture is encoded once in its life. -> Context"""
+        latent = torch.stack([torch.cat([self._latent(pixels, stamp) for pixels, stamp in zip(row, stamps)])
+                              for row, stamps in zip(observation.pictures, observation.picture_stamp_s)])
+        motion = torch.tensor(np.concatenate([observation.position_rad, observation.velocity_rad_s], 1), dtype=torch.float32)
+        tokens = self.network.normalizer(torch.cat([motion.to(self.device), latent], 1))[None]
+        level = torch.tensor(observation.level, dtype=torch.float32, device=self.device)[None]
+        offset_s = torch.tensor(observation.offset_s, dtype=torch.float32, device=self.device)[None]
+        # A token at level 1 is pure noise by definition; the value behind it must not leak through.
+        tokens = add_noise(tokens, torch.zeros_like(tokens), level)
+        heads = (self.network.guide_head, self.network.judge_head)
+        return Context(tokens, level, offset_s, [head.places(latent[None], level) for head in heads])
+
+    def _latent(self, pixels, stamp_s):
+        key = float(stamp_s)
+        if key not in self.latents:
+            self.latents[key] = self.network.encode_pictures(torch.from_numpy(np.ascontiguousarray(pixels))[None].to(self.device))[0]
+            while len(self.latents) > CACHED_PICTURES:
+                self.latents.popitem(last=False)
+        return self.latents[key]
+
+    def _odds(self, index, context, tokens, level):
+        """Log-odds of reward of tokens [B, T, D] at level [B, T] by one of the two heads: -> [B, T]"""
+        head = (self.network.guide_head, self.network.judge_head)[index]
+        place, width = context.places[index]
+        return head.logit(tokens[..., self.layout.position], level, place[:, None], width[:, None])
+
+    @torch.no_grad()
+    def imagine_far(self, context, offset_s, goal, settings, seed, warm=None):
+        """Denoise a far token per arrival time, pulled towards reward: -> far [B, 1, D]"""
+        batch, generator = len(offset_s), torch.Generator().manual_seed(seed)
+        known, level, seconds = context.repeat(batch)
+        far_s = torch.tensor(offset_s, device=self.device)[:, None]
+        noise = torch.randn(batch, 1, self.layout.width, generator=generator).to(self.device)
+        mask = torch.zeros(self.layout.width, dtype=torch.bool, device=self.device)
+        mask[self.layout.position] = True   # pressure on what the arm does not control only leaves the data (DESIGN 9)
+
+        def objective(tokens, at_level):
+            return torch.nn.functional.logsigmoid(self._odds(0, context, tokens[:, -1:], at_level[:, -1:]))[:, 0]
+
+        scale = 0 if goal.candidates_only else float(goal.guidance_scale)
+        denoise = guide(self.network.denoise, objective, scale, form=settings.guidance_form, mask=mask,
+                        max_shift=settings.guidance_max_shift,
+                        proximal=settings.guidance_form != 'noisy')
+        start = torch.cat([level, torch.ones_like(far_s)], 1)
+        matrix = torch.stack([scheduling_matrix(torch.ones(1), settings.far_steps)[:, 0]], 1)
+        tokens = sample(_holding(denoise, start, context), torch.cat([known, noise], 1), _matrix(matrix, start),
+                        torch.cat([seconds, far_s], 1), step=MultistepStep())
+        return tokens[:, -1:]
+
+    @torch.no_grad()
+    def judge_far(self, context, far, offset_s, seed):
+        """Judge far tokens: predicted reward by both heads, and how far from typical: -> numpy [B] each"""
+        clean = torch.zeros(far.shape[:2], device=self.device)
+        reward, judge = (torch.sigmoid(self._odds(index, context, far, clean))[:, 0].cpu().numpy() for index in (0, 1))
+        return {'reward': reward, 'judge': judge, 'typicality': self._typicality(context, far, offset_s, seed)}
+
+    def _typicality(self, context, far, offset_s, seed):
+        """Denoising residual of far tokens given the context, in units of the held-out 99 % quantile: -> numpy [B]"""
+        table, batch = self.planning['typicality'], len(offset_s)
+        known, level, seconds = context.repeat(batch)
+        noise = torch.randn(far.shape, generator=torch.Generator().manual_seed(seed + 1)).to(self.device)
+        far_level = torch.full((batch, 1), float(table['level']), device=self.device)
+        estimate = self.network.denoise(torch.cat([known, add_noise(far, noise, far_level)], 1), torch.cat([level, far_level], 1),
+                                        torch.cat([seconds, torch.tensor(offset_s, device=self.device)[:, None]], 1))
+        residual = (estimate[:, -1] - far[:, 0])[:, self.layout.motion].square().mean(-1).sqrt().cpu().numpy()
+        band = np.clip(np.searchsorted(table['band_s'], offset_s, side='right') - 1, 0, len(table['q99']) - 1)
+        return residual / np.array(table['q99'])[band]
+
+    @torch.no_grad()
+    def fill_in(self, context, far, chosen, offset_s, settings, seed):
+        """Denoise the tokens between the origin and each chosen far token, both ends known: -> [P, F + 1, D]"""
+        count, fill = len(chosen), settings.fill_in
+        known, level, seconds = context.repeat(count)
+        far_s = torch.tensor(offset_s[chosen], device=self.device)[:, None]
+        share = torch.arange(1, fill + 2, device=self.device) / (fill + 1)
+        noise = torch.randn(count, fill, self.layout.width, generator=torch.Generator().manual_seed(seed + 2)).to(self.device)
+        start = torch.cat([level, torch.ones(count, fill, device=self.device), torch.zeros_like(far_s)], 1)
+        matrix = scheduling_matrix(torch.ones(1), settings.fill_steps)
+        between = torch.cat([matrix.expand(-1, fill), torch.zeros(len(matrix), 1)], 1)
+        tokens = sample(_holding(self.network.denoise, start, context), torch.cat([known, noise, far[chosen]], 1),
+                        _matrix(between, start), torch.cat([seconds, far_s * share], 1), step=MultistepStep())
+        return tokens[:, -fill - 1:]
+
+    def decode(self, tokens):
+        """Bring tokens to SI units: -> position_rad, velocity_rad_s [P, T, J], latent [P, T, Z] (network space), numpy"""
+        values = self.network.normalizer.inverse(tokens)
+        return (values[..., self.layout.position].cpu().numpy(), values[..., self.layout.velocity].cpu().numpy(),
+                tokens[..., self.layout.picture].cpu().numpy())
+
+    @torch.no_grad()
+    def consistency(self, context, tokens, offset_s):
+        """Compare the command that inverse dynamics infers with the path itself: -> mean difference in radians, numpy [P]"""
+        origin = context.tokens[:, -1:].expand(len(tokens), -1, -1)
+        path = torch.cat([origin, tokens], 1)[..., self.layout.motion]
+        gap_s = torch.tensor(np.diff(offset_s, axis=1, prepend=0.0), dtype=torch.float32, device=self.device)
+        command = self.network.inverse_dynamics(path[:, :-1], path[:, 1:], gap_s)
+        spread, mean = (getattr(self.network.normalizer, name)[self.layout.position] for name in ('spread', 'mean'))
+        near = self.network.normalizer.inverse(torch.cat([origin, tokens], 1))[:, :-1]
+        expected = near[..., self.layout.position] + 0.05 * near[..., self.layout.velocity]
+        return (command * spread + mean - expected).abs().mean((1, 2)).cpu().numpy()
+
+    @torch.no_grad()
+    def picture(self, latent):
+        """Decode one latent [Z] in network space: -> pixels [Y, X, 3] uint8"""
+        return self.network.decode_pictures(torch.as_tensor(latent, device=self.device)[None])[0].cpu().numpy()
+
+
+def _matrix(imagined, start):
+    """Put the context's constant levels before the imagined tokens' schedule: -> [S + 1, B, T]"""
+    batch, count = start.shape
+    context = count - imagined.shape[1]
+    rows = imagined[:, None, :].expand(-1, batch, -1).to(start.device)
+    return torch.cat([start[None, :, :context].expand(len(rows), -1, -1), rows], 2)
+
+
+def _holding(denoise, start, context):
+    """Wrap a denoiser so that context tokens come out as they went in, raised levels included."""
+    count = context.tokens.shape[1]
+
+    def held(noisy, level, offset_s):
+        clean = denoise(noisy, level, offset_s)
+        return torch.cat([noisy[:, :count], clean[:, count:]], 1)
+    return held
+
+
+def load_backend(model_dir, robot, threads=1, device='cpu'):
+    """Load a model folder for a robot: -> TorchBackend.
+
+    Raises ModelError for a bad folder and ConfigError for a robot whose joints are not the model's.
+    """
+    torch.set_num_threads(threads)
+    network, config = checkpoint.load(model_dir, device)
+    if tuple(robot.joint_names) != tuple(network.config.joint_names):
+        raise ConfigError(f'{model_dir}: trained for joints {list(network.config.joint_names)}, the robot has {list(robot.joint_names)}')
+    return TorchBackend(network, config['planning'], device)
