@@ -5,7 +5,11 @@ from typing import Protocol
 
 import numpy as np
 
+from diffusion_planner.objectives import terms
 from diffusion_planner.records import ImaginedPlan
+
+# Weights of the objectives in the choice of the plan; per unit of probability, second, rad/s, radian and 99 % quantile.
+REWARD_WEIGHT, EARLINESS_WEIGHT, SMOOTHNESS_WEIGHT, CONSISTENCY_WEIGHT, TYPICALITY_WEIGHT = 4.0, 0.25, 0.5, 4.0, 0.3
 
 
 class NoSafeCandidate(RuntimeError):
@@ -135,23 +139,22 @@ class Planner:
 
     def _choose_plan(self, context, observation, tokens, offset_s, position_rad, velocity_rad_s, figures, rejected, goal):
         """Pick the plan: within limits, consistent, smooth, early: -> index, breakdown"""
-        path_rad = np.concatenate([np.repeat(observation.position_rad[None, -1:], len(position_rad), 0), position_rad], 1)
+        origin = np.repeat(observation.position_rad[None, -1:], len(position_rad), 0)
+        path_rad = np.concatenate([origin, position_rad], 1)
         times_s = np.concatenate([np.zeros((len(offset_s), 1)), offset_s], 1)
-        speed = np.abs(np.diff(path_rad, axis=1)) / np.diff(times_s, axis=1)[..., None]
-        too_fast = (speed > np.array(self.robot.velocity_max_rad_s)).any((1, 2))
-        outside = ((path_rad < self.robot.position_min_rad) | (path_rad > self.robot.position_max_rad)).any((1, 2))
-        rejected['joint limits'] = int((too_fast | outside).sum())
-        fit = np.flatnonzero(~(too_fast | outside))
+        fit = np.flatnonzero(terms.within_limits(path_rad, times_s, self.robot))
+        rejected['joint limits'] = len(path_rad) - len(fit)
         if len(fit) == 0:
             raise NoSafeCandidate(rejected)
-        terms = {'consistency_rad': self.backend.consistency(context, tokens, offset_s),
-                 'roughness_rad_s': np.abs(np.diff(speed, axis=1)).mean((1, 2)) if speed.shape[1] > 1 else np.zeros(len(speed)),
-                 'arrival_s': offset_s[:, -1], **figures}
-        use_reward = 0.0 if goal.guidance_scale == 0 and not goal.candidates_only else 1.0
-        score = (use_reward * 4.0 * np.minimum(terms['reward'], terms['judge']) - 0.25 * terms['arrival_s']
-                 - 4.0 * terms['consistency_rad'] - 0.5 * terms['roughness_rad_s'] - 0.3 * terms['typicality'])
+        values = {'reward': figures['reward'], 'judge': figures['judge'], 'typicality': figures['typicality'],
+                  'consistency_rad': self.backend.consistency(context, tokens, offset_s),
+                  'smoothness': terms.smoothness(path_rad, times_s), 'arrival_s': offset_s[:, -1]}
+        use_reward = goal.guidance_scale != 0 or goal.candidates_only
+        score = (use_reward * REWARD_WEIGHT * np.minimum(values['reward'], values['judge'])
+                 + EARLINESS_WEIGHT * terms.earliness(offset_s) + SMOOTHNESS_WEIGHT * values['smoothness']
+                 - CONSISTENCY_WEIGHT * values['consistency_rad'] - TYPICALITY_WEIGHT * values['typicality'])
         best = int(fit[np.argmax(score[fit])])
-        return best, {'score': float(score[best]), **{name: float(values[best]) for name, values in terms.items()}}
+        return best, {'score': float(score[best]), **{name: float(column[best]) for name, column in values.items()}}
 
     def imagined_picture(self, plan):
         """Decode what the camera is imagined to see on arrival: -> pixels [Y, X, 3] uint8"""

@@ -113,6 +113,11 @@ class PathFinder:
         return np.array([[state[index] for index in range(self.joints)] for state in path.getStates()])
 
 
+def straight(start_rad, goal_rad, limits):
+    """Time the straight joint-space line, whatever stands in the way: -> TimedPath"""
+    return time_path(_curve(np.stack([start_rad, goal_rad])), limits)
+
+
 def _subdivide(vertices, knot_rad):
     """Put points along a polyline, at most knot_rad apart: [N, J] -> [M, J]."""
     lengths = np.linalg.norm(np.diff(vertices, axis=0), axis=1)

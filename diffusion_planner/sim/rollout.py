@@ -42,9 +42,7 @@ def play_episode(world, robot, finder, camera, seed):
 
 def _reference(world, robot, finder, scene, random):
     """Draw postures and join clear motions between them, with a pause at each: -> position, velocity [N, J]."""
-    speed = random.uniform(0.7, 1.0)
-    limits = Limits(speed * PLAY_VELOCITY * np.array(robot.velocity_max_rad_s),
-                    speed * PLAY_ACCELERATION * np.array(robot.acceleration_max_rad_s2), PLAY_JERK_RAD_S3)
+    limits = play_limits(robot, random.uniform(0.7, 1.0))
     here, position_rad, velocity_rad_s = np.array(scene.start_rad), [], []
 
     def pause(seconds):
@@ -62,6 +60,12 @@ def _reference(world, robot, finder, scene, random):
         here = there
         pause(random.choice((0.05, random.uniform(0.2, 0.9))))
     return np.concatenate(position_rad), np.concatenate(velocity_rad_s)
+
+
+def play_limits(robot, speed=1.0):
+    """What play may use of the robot's limits at a speed in (0, 1]."""
+    return Limits(speed * PLAY_VELOCITY * np.array(robot.velocity_max_rad_s),
+                  speed * PLAY_ACCELERATION * np.array(robot.acceleration_max_rad_s2), PLAY_JERK_RAD_S3)
 
 
 def _posture(world, robot, scene, random):

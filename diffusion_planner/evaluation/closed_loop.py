@@ -1,0 +1,187 @@
+"""Closed-loop episodes in one process, in lock-step: the same cycle as the node, without the middleware.
+
+The planner's delay is simulated: a plan is handed to the controller `latency_s` after its observation was taken.
+"""
+import json
+import multiprocessing
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from diffusion_planner.evaluation.assembly import load_planner
+from diffusion_planner.evaluation.metrics import summarise
+from diffusion_planner.planning.cycle import CycleSettings, PlanningCycle
+from diffusion_planner.planning.history import History
+from diffusion_planner.planning.planner import NoSafeCandidate
+from diffusion_planner.records import Goal
+from diffusion_planner.sim.env import ArmEnv
+
+METHODS = {
+    'guided': 'far token guided by the reward head',
+    'unguided': 'guidance scale 0: the reward heads have no say',
+    'best_of_n': 'unguided candidates, the reward heads choose',
+    'line': 'straight joint-space line to an inverse-kinematics goal that is told the target',
+}
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How episodes are run: replan_s between plans, latency_s from observation to controller."""
+
+    model: str
+    guidance_scale: float | None = None
+    replan_s: float = 0.5
+    latency_s: float = 0.1
+    threads: int = 1
+
+
+def goal_of(method, guidance_scale):
+    """Return what a method asks of the planner: -> Goal"""
+    if method == 'best_of_n':
+        return Goal(guidance_scale=0.0, candidates_only=True)
+    return Goal(guidance_scale=0.0 if method == 'unguided' else guidance_scale)
+
+
+class Loop:
+    """One planner and one simulated arm."""
+
+    def __init__(self, settings, env=None, planner=None):
+        self.settings, self.env = settings, env or ArmEnv()
+        self.robot = self.env.robot
+        self.planner = planner or load_planner(settings.model, self.robot, threads=settings.threads)
+        scale = settings.guidance_scale
+        self.scale = self.planner.backend.planning.get('recommended_scale', 1.0) if scale is None else scale
+
+    def run(self, seed, method='guided', watch=None):
+        """Run one episode: -> row of figures. `watch(env, plan)` is called at every picture."""
+        env, settings = self.env, self.settings
+        env.reset(seed)
+        if method == 'line':
+            return self._line(seed)
+        self.planner.reset()
+        history = History(len(self.robot.joint_names), self.planner.cameras, self.planner.context_offset_s)
+        cycle = PlanningCycle(self.planner, self.robot, CycleSettings(), history)
+        goal, plan_ms, predicted, waiting, next_plan_s, plan = goal_of(method, self.scale), [], [], None, env.now_s, None
+        while not env.episode()['done']:
+            if (env.steps - env.begun) % env.settings.joint_every == 0:
+                history.append(env.joints())
+            if (env.steps - env.begun) % env.settings.frame_every == 0:
+                history.append(env.render())
+                if watch:
+                    watch(env, plan)
+            if waiting and env.now_s >= waiting[0]:
+                self._deliver(cycle, *waiting)
+                waiting = None
+            if waiting is None and env.now_s >= next_plan_s - 1e-9:
+                next_plan_s += settings.replan_s
+                plan, handover = self._think(cycle, goal, seed * 1000 + len(plan_ms))
+                if plan:
+                    plan_ms.append(plan.timing_ms['total'])
+                    predicted.append(plan.breakdown['reward'])
+                    waiting = env.now_s + settings.latency_s, plan, handover
+            env.step()
+        return {**env.episode(), 'method': method, 'plan_ms': plan_ms, 'predicted_reward': predicted, **cycle.counters()}
+
+    def _think(self, cycle, goal, seed):
+        observation, handover = cycle.begin(self.env.now_s)
+        try:
+            return self.planner.plan(observation, goal, seed), handover
+        except NoSafeCandidate as refused:
+            cycle.refuse(refused)
+            return None, handover
+
+    def _deliver(self, cycle, _ready_s, plan, handover):
+        chunk = cycle.finish(plan, handover, self.env.now_s)
+        if chunk is not None:
+            cycle.rejections(self.env.controller.accept(trajectory(chunk, self.robot.joint_names, self.env.now_s), self.env.now_s))
+
+    def _line(self, seed):
+        """Follow a straight joint-space line to a goal posture, timed by the limits of the play data."""
+        from diffusion_planner.sim import motion, rollout, scene
+        env = self.env
+        goal_rad = scene.goal_posture(env.world, self.robot, env.scene)
+        env.world.set_joints(env.scene.start_rad)
+        timed = motion.straight(np.array(env.scene.start_rad), goal_rad, rollout.play_limits(self.robot))
+        position_rad, velocity_rad_s = timed.samples(0.02)
+        chunk = SimpleNamespace(origin_s=env.now_s + 0.02, offset_s=0.02 * np.arange(len(position_rad)), position_rad=position_rad,
+                                velocity_rad_s=velocity_rad_s, acceleration_rad_s2=np.gradient(velocity_rad_s, 0.02, axis=0))
+        velocity_rad_s[-1] = 0.0
+        env.controller.accept(trajectory(chunk, self.robot.joint_names, env.now_s), env.now_s)
+        while not env.episode()['done']:
+            env.step()
+        return {**env.episode(), 'method': 'line', 'plan_ms': [], 'predicted_reward': []}
+
+
+def trajectory(chunk, joint_names, now_s):
+    """Dress a chunk as a trajectory_msgs/JointTrajectory, stamp zero, for a controller without middleware."""
+    points = [SimpleNamespace(positions=list(position), velocities=list(velocity), accelerations=list(acceleration), effort=[],
+                              time_from_start=_duration(chunk.origin_s + offset - now_s))
+              for offset, position, velocity, acceleration in zip(chunk.offset_s, chunk.position_rad, chunk.velocity_rad_s,
+                                                                  chunk.acceleration_rad_s2)]
+    return SimpleNamespace(header=SimpleNamespace(stamp=SimpleNamespace(sec=0, nanosec=0)), joint_names=list(joint_names), points=points)
+
+
+def _duration(seconds):
+    nanoseconds = int(round(seconds * 1e9))
+    return SimpleNamespace(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
+
+
+_loop = None
+
+
+def _begin(settings):
+    global _loop
+    _loop = Loop(settings)
+
+
+def _episode(work):
+    return _loop.run(*work)
+
+
+def compare(model, episodes=100, seed=1000, json_path=None, workers=2, methods=tuple(METHODS), guidance_scale=None):
+    """Run every method on the same scenes and print one table: -> {method: summary}
+
+    Writes rows and summaries to json_path after every episode, so that a kill loses nothing.
+    """
+    from rich.progress import Progress
+    settings = LoopSettings(str(model), guidance_scale)
+    work = [(seed + index, method) for method in methods for index in range(episodes)]
+    rows = []
+    with Progress() as progress, multiprocessing.get_context('spawn').Pool(workers, _begin, (settings,)) as pool:
+        bar = progress.add_task('episodes', total=len(work))
+        for row in pool.imap_unordered(_episode, work):
+            rows.append(row)
+            progress.advance(bar)
+            if json_path:
+                _write(json_path, settings, rows, methods)
+    _print(rows, methods)
+    return {method: summarise([row for row in rows if row['method'] == method]) for method in methods}
+
+
+def _write(path, settings, rows, methods):
+    rows = sorted(rows, key=lambda row: (methods.index(row['method']), row['seed']))
+    report = {'settings': vars(settings), 'episodes': rows,
+              'summary': {method: summarise([row for row in rows if row['method'] == method]) for method in methods}}
+    part = Path(f'{path}.part')
+    part.write_text(json.dumps(report, indent=1))
+    os.replace(part, path)
+
+
+def _print(rows, methods):
+    from rich.console import Console
+    from rich.table import Table
+    table = Table('method', 'success', '95 % interval', 'time to target', 'episodes with contact', 'limits exceeded', 'plan p50 / p95')
+    for method in methods:
+        figures = summarise([row for row in rows if row['method'] == method])
+        low, high = figures['success_interval']
+        table.add_row(method, f'{figures["success_rate"]:.0%}', f'{low:.0%} to {high:.0%}', _or_dash(figures['time_to_target_s'], '{:.2f} s'),
+                      str(figures['episodes_with_contact']), str(figures['limit_violations']),
+                      _or_dash(figures['plan_ms_p50'], '{:.0f}') + ' / ' + _or_dash(figures['plan_ms_p95'], '{:.0f} ms'))
+    Console().print(table)
+
+
+def _or_dash(value, pattern):
+    return '-' if value is None else pattern.format(value)

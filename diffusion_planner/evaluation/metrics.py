@@ -1,0 +1,26 @@
+"""Figures of closed-loop episodes."""
+import numpy as np
+
+
+def summarise(rows):
+    """Summarise episode rows (dicts with seed success time_to_target_s contacts limit_violations plan_ms): -> dict"""
+    if not rows:
+        return {}
+    times = [row['time_to_target_s'] for row in rows if row['time_to_target_s'] is not None]
+    plan_ms = [value for row in rows for value in row['plan_ms']]
+    successes = sum(bool(row['success']) for row in rows)
+    return {'episodes': len(rows), 'success_rate': successes / len(rows), 'success_interval': wilson(successes, len(rows)),
+            'time_to_target_s': float(np.mean(times)) if times else None,
+            'contacts': int(sum(row['contacts'] for row in rows)),
+            'episodes_with_contact': int(sum(row['contacts'] > 0 for row in rows)),
+            'limit_violations': int(sum(row['limit_violations'] for row in rows)),
+            'plan_ms_p50': float(np.quantile(plan_ms, 0.5)) if plan_ms else None,
+            'plan_ms_p95': float(np.quantile(plan_ms, 0.95)) if plan_ms else None}
+
+
+def wilson(successes, count, z=1.96):
+    """95 % interval of a share (Wilson 1927): -> (low, high)"""
+    share, spread = successes / count, z * z / count
+    centre = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * np.sqrt(share * (1 - share) / count + spread / (4 * count))
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
