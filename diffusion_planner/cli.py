@@ -1,0 +1,126 @@
+"""Command line: one subcommand per job, each handing over at once to the module that does it.
+
+Imports are inside the functions, so that help and bad options are answered without loading torch, PyBullet or ROS.
+"""
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(help='Plan arm motion by denoising an imagined, rewarded future.',
+                  add_completion=False, pretty_exceptions_enable=False)
+
+DEFAULT_MODEL = 'models/panda_reach'
+
+Episodes = Annotated[int, typer.Option(min=1, help='How many episodes.')]
+Seed = Annotated[int, typer.Option(min=0, help='Seed of the first scene; the same seed gives the same scenes.')]
+Workers = Annotated[int, typer.Option(min=1, help='Processes to share the work.')]
+Model = Annotated[Path, typer.Option(help='Model folder.')]
+Scale = Annotated[float, typer.Option(min=0, help='Guidance scale; 0 takes the reward out of the plan.')]
+Report = Annotated[Optional[Path], typer.Option('--json', help='Write the results to this file.')]
+Data = Annotated[Path, typer.Option(help='Folder of recorded episodes.')]
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option('--debug', help='Show the traceback of an error.')] = False):
+    """Accept --debug before the subcommand; main() reads it wherever it stands."""
+
+
+@app.command()
+def demos(out: Annotated[Path, typer.Option(help='Folder for the episodes; those that are there are kept.')] = Path('data/panda_reach'),
+          episodes: Episodes = 3000, seed: Seed = 0, workers: Workers = 2):
+    """Record play data in the simulator."""
+    from diffusion_planner.training.demos import make_demos
+    make_demos(out, episodes, seed, workers)
+
+
+@app.command()
+def train(config: Annotated[Path, typer.Argument(help='Training configuration, YAML.')] = Path('config/panda_reach.yaml'),
+          data: Data = Path('data/panda_reach'), out: Annotated[Path, typer.Option(help='Model folder to write.')] = Path(DEFAULT_MODEL),
+          resume: Annotated[bool, typer.Option(help='Go on where the last run stopped.')] = True,
+          stage: Annotated[str, typer.Option(help='all, representation, heads or denoiser.')] = 'all'):
+    """Train a model from recorded episodes."""
+    from diffusion_planner.training.trainer import train as run
+    run(config, data, out, resume, stage)
+
+
+@app.command()
+def probe(model: Model = Path(DEFAULT_MODEL), data: Data = Path('data/panda_reach'), json: Report = None):
+    """Measure what a model knows on held-out episodes."""
+    from diffusion_planner.evaluation.offline import probe as run
+    run(_folder(model), data, json)
+
+
+@app.command()
+def scenes(count: Annotated[int, typer.Option(min=1, help='How many scenes.')] = 200, seed: Seed = 0):
+    """Measure the share of scenes whose straight joint-space line to the goal collides."""
+    from diffusion_planner.sim.scene import blocked_share
+    typer.echo(f'straight line blocked in {blocked_share(count, seed):.1%} of {count} scenes')
+
+
+@app.command()
+def compare(model: Model = Path(DEFAULT_MODEL), episodes: Episodes = 50, seed: Seed = 0, json: Report = None, workers: Workers = 1,
+            methods: Annotated[Optional[list[str]], typer.Option('--method', help='Only this method; may be repeated.')] = None):
+    """Compare methods in closed loop on the same scenes."""
+    from diffusion_planner.evaluation.closed_loop import compare as run
+    run(_folder(model), episodes, seed, json, workers, methods or None)
+
+
+@app.command()
+def sim(episodes: Episodes = 10, seed: Seed = 0, guidance_scale: Scale = 1.0, model: Model = Path(DEFAULT_MODEL), json: Report = None,
+        gui: Annotated[bool, typer.Option('--gui', help="Show PyBullet's window; needs a display.")] = False,
+        video: Annotated[Optional[Path], typer.Option(help='Write a video to this file.')] = None,
+        domain: Annotated[Optional[int], typer.Option(min=0, max=232, help='ROS_DOMAIN_ID to use instead of a free one.')] = None,
+        realtime: Annotated[bool, typer.Option(help='Keep to the wall clock instead of waiting for each plan.')] = False):
+    """Run the planner node against the simulator node, episode after episode."""
+    _require_display(gui)
+    from diffusion_planner.ros.session import SimOptions, run_sim
+    raise typer.Exit(run_sim(SimOptions(episodes=episodes, seed=seed, guidance_scale=guidance_scale, gui=gui, model=_folder(model),
+                                        json=json, video=video, domain=domain, realtime=realtime)))
+
+
+def main(arguments=None):
+    """Run the command line and return the exit status: 2 and one line on stderr for what the user can mend."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ['--help']
+    debug = '--debug' in arguments
+    command = typer.main.get_command(app)
+    try:
+        return command.main([argument for argument in arguments if argument != '--debug'], 'diffusion-planner', standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except Exception as error:
+        if debug or not _is_the_users(error):
+            raise
+        print(f'diffusion-planner: {_one_line(error)}', file=sys.stderr)
+        return 2
+
+
+def _is_the_users(error):
+    """Tell bad input from a defect: typer's errors, file errors, and the ValueErrors this package raises on purpose."""
+    ours = isinstance(error, ValueError) and type(error).__module__.startswith('diffusion_planner.')
+    missing = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError))
+    return ours or missing or hasattr(error, 'format_message')
+
+
+def _one_line(error):
+    """Say in one line what was given and what was expected."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f'{error.filename}: {error.strerror}; expected a path that exists and that you may use'
+    text = error.format_message() if hasattr(error, 'format_message') else str(error)
+    if hasattr(error.__cause__, 'errors'):   # newer typer leaves out the value
+        text = f'{text}, got {error.__cause__.errors()[0]["input"]!r}'
+    return ' '.join(text.split())
+
+
+def _folder(path):
+    """Find a model folder that is not where the user stands among the package's own."""
+    from diffusion_planner.files import find
+    return path if path.exists() or str(path) != DEFAULT_MODEL else find(DEFAULT_MODEL)
+
+
+def _require_display(gui):
+    if gui and sys.platform == 'linux' and not os.environ.get('DISPLAY'):
+        from diffusion_planner.config import ConfigError
+        raise ConfigError('--gui: DISPLAY is not set, expected the name of a running X display; or leave --gui off, with or without --video')
