@@ -18,7 +18,8 @@ Episodes = Annotated[int, typer.Option(min=1, help='How many episodes.')]
 Seed = Annotated[int, typer.Option(min=0, help='Seed of the first scene; the same seed gives the same scenes.')]
 Workers = Annotated[int, typer.Option(min=1, help='Processes to share the work.')]
 Model = Annotated[Path, typer.Option(help='Model folder.')]
-Scale = Annotated[float, typer.Option(min=0, help='Guidance scale; 0 takes the reward out of the plan.')]
+Scale = Annotated[Optional[float], typer.Option(min=0, max=100, show_default="the model's own",
+                                                help='Guidance scale; 0 takes the reward out of the plan.')]
 Report = Annotated[Optional[Path], typer.Option('--json', help='Write the results to this file.')]
 Data = Annotated[Path, typer.Option(help='Folder of recorded episodes.')]
 
@@ -50,7 +51,7 @@ def train(config: Annotated[Path, typer.Argument(help='Training configuration, Y
 def probe(model: Model = Path(DEFAULT_MODEL), data: Data = Path('data/panda_reach'), json: Report = None):
     """Measure what a model knows on held-out episodes."""
     from diffusion_planner.evaluation.offline import probe as run
-    run(_folder(model), data, json)
+    run(_whole(model), data, json)
 
 
 @app.command()
@@ -61,15 +62,17 @@ def scenes(count: Annotated[int, typer.Option(min=1, help='How many scenes.')] =
 
 
 @app.command()
-def compare(model: Model = Path(DEFAULT_MODEL), episodes: Episodes = 50, seed: Seed = 0, json: Report = None, workers: Workers = 1,
-            methods: Annotated[Optional[list[str]], typer.Option('--method', help='Only this method; may be repeated.')] = None):
+def compare(model: Model = Path(DEFAULT_MODEL), episodes: Episodes = 100, seed: Seed = 1000, json: Report = None, workers: Workers = 2,
+            methods: Annotated[Optional[list[str]], typer.Option('--method', help='Only this method; may be repeated.')] = None,
+            guidance_scale: Scale = None):
     """Compare methods in closed loop on the same scenes."""
+    from diffusion_planner.evaluation.closed_loop import METHODS
     from diffusion_planner.evaluation.closed_loop import compare as run
-    run(_folder(model), episodes, seed, json, workers, methods or None)
+    run(_whole(model), episodes, seed, json, workers, _known('--method', methods, METHODS), guidance_scale)
 
 
 @app.command()
-def sim(episodes: Episodes = 10, seed: Seed = 0, guidance_scale: Scale = 1.0, model: Model = Path(DEFAULT_MODEL), json: Report = None,
+def sim(episodes: Episodes = 10, seed: Seed = 0, guidance_scale: Scale = None, model: Model = Path(DEFAULT_MODEL), json: Report = None,
         gui: Annotated[bool, typer.Option('--gui', help="Show PyBullet's window; needs a display.")] = False,
         video: Annotated[Optional[Path], typer.Option(help='Write a video to this file.')] = None,
         domain: Annotated[Optional[int], typer.Option(min=0, max=232, help='ROS_DOMAIN_ID to use instead of a free one.')] = None,
@@ -77,7 +80,7 @@ def sim(episodes: Episodes = 10, seed: Seed = 0, guidance_scale: Scale = 1.0, mo
     """Run the planner node against the simulator node, episode after episode."""
     _require_display(gui)
     from diffusion_planner.ros.session import SimOptions, run_sim
-    raise typer.Exit(run_sim(SimOptions(episodes=episodes, seed=seed, guidance_scale=guidance_scale, gui=gui, model=_folder(model),
+    raise typer.Exit(run_sim(SimOptions(episodes=episodes, seed=seed, guidance_scale=guidance_scale, gui=gui, model=_whole(model),
                                         json=json, video=video, domain=domain, realtime=realtime)))
 
 
@@ -114,13 +117,26 @@ def _one_line(error):
     return ' '.join(text.split())
 
 
-def _folder(path):
-    """Find a model folder that is not where the user stands among the package's own."""
+def _whole(model):
+    """Find a model folder and check it, before processes are started that would each fail on it."""
     from diffusion_planner.files import find
-    return path if path.exists() or str(path) != DEFAULT_MODEL else find(DEFAULT_MODEL)
+    from diffusion_planner.runtime.checkpoint import verify
+    if str(model) == DEFAULT_MODEL and not model.exists():
+        model = find(DEFAULT_MODEL)   # the user stands elsewhere
+    verify(model)
+    return model
+
+
+def _known(option, given, choices):
+    """Check names against the choices: -> tuple of names, all of them where none is given."""
+    from diffusion_planner.config import ConfigError
+    for name in given or ():
+        if name not in choices:
+            raise ConfigError(f'{option}: got {name!r}, expected one of {", ".join(choices)}')
+    return tuple(given or choices)
 
 
 def _require_display(gui):
+    from diffusion_planner.config import ConfigError
     if gui and sys.platform == 'linux' and not os.environ.get('DISPLAY'):
-        from diffusion_planner.config import ConfigError
         raise ConfigError('--gui: DISPLAY is not set, expected the name of a running X display; or leave --gui off, with or without --video')
