@@ -4,6 +4,7 @@ import torch
 
 from diffusion_planner.data import store
 from diffusion_planner.diffusion.noise import add_noise
+from diffusion_planner.training.representation import TIP_SCALE_M
 
 PROBE_PICTURES = 6000
 
@@ -42,10 +43,21 @@ def representation(job, average):
     error = _probe_error(fitted, target_m[fit_owner, :2], tested, target_m[test_owner, :2])
     with torch.no_grad():
         place, _ = head.places(tested[:, None].to(job.device))
-    place_m = place[:, :3].cpu().numpy() * 0.2
+    place_m = place[:, :3].cpu().numpy() * TIP_SCALE_M
     return {'target_probe_cm': float(np.median(error) * 100), 'target_probe_p90_cm': float(np.quantile(error, 0.9) * 100),
             'rewarded_place_cm': float(np.median(np.linalg.norm(place_m - target_m[test_owner], axis=1)) * 100),
             'rewarded_place_p90_cm': float(np.quantile(np.linalg.norm(place_m - target_m[test_owner], axis=1), 0.9) * 100)}
+
+
+@torch.no_grad()
+def rewarded_place(job, head):
+    """Distance from the place that a head takes for rewarded, read off one picture, to the target on held-out scenes, in cm."""
+    frames = job.episodes.frame_start[job.held_out]
+    place, _ = head.places(job.latent[torch.from_numpy(frames)][:, None].to(job.device))
+    error_m = place[:, :3].cpu().numpy() * TIP_SCALE_M - job.episodes.privileged['target_m'][job.held_out]
+    distance, flat = np.linalg.norm(error_m, axis=1), np.linalg.norm(error_m[:, :2], axis=1)
+    return {'rewarded_place_cm': float(np.median(distance) * 100), 'rewarded_place_p90_cm': float(np.quantile(distance, 0.9) * 100),
+            'on_the_table_cm': float(np.median(flat) * 100), 'on_the_table_p90_cm': float(np.quantile(flat, 0.9) * 100)}
 
 
 def _probe_error(fitted, fit_target, tested, test_target, features=1500):

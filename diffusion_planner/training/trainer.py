@@ -9,6 +9,7 @@ from diffusion_planner import config as configuration
 from diffusion_planner.data import store
 from diffusion_planner.data.windows import Windows
 from diffusion_planner.files import find
+from diffusion_planner.diffusion.noise import add_noise
 from diffusion_planner.nets.denoiser import parameter_count
 from diffusion_planner.nets.world_model import ModelConfig, WorldModel
 from diffusion_planner.robot import Robot
@@ -49,6 +50,8 @@ class Job:
         self.work.mkdir(parents=True, exist_ok=True)
         self.robot = configuration.load(Robot, find(settings.robot))
         self.episodes = store.read(data)
+        self.tip_m = np.concatenate([self.robot.tip_m(part).astype(np.float32)
+                                     for part in np.array_split(self.episodes.position_rad, 64)])
         self._split()
         attributes, shape = self.episodes.attributes, settings.model
         if list(attributes['joint_names']) != list(self.robot.joint_names):
@@ -66,6 +69,8 @@ class Job:
         order = np.random.default_rng(self.settings.seed).permutation(len(self.episodes))
         held_out = int(len(order) * self.settings.held_out_share)
         self.held_out, self.train_set = np.sort(order[:held_out]), np.sort(order[held_out:])
+        # The two reward heads are trained on different episodes, so that the judge is not sure of what the guide made up.
+        self.halves = {'guide': self.train_set[::2], 'judge': self.train_set[1::2]}
         print(f'{len(order)} episodes, {held_out} held out; {self.episodes.frame_start[-1]} pictures; '
               f'{self.episodes.reward.mean():.1%} of instants rewarded')
 
@@ -120,14 +125,15 @@ class Job:
         self.model.normalizer.spread[layout.picture] = self.latent.std(0).clamp_min(1e-3).to(self.device)
 
     def heads(self):
-        """Train inverse dynamics and terminal on recorded tokens; fit the reward heads' calibration on held-out episodes."""
-        run = self._run('heads', {'inverse_dynamics': self.model.inverse_dynamics, 'terminal': self.model.terminal_head},
-                        self.settings.heads)
+        """Train the heads on frozen latents, which is cheap; fit the reward heads' calibration on held-out episodes."""
+        parts = {'inverse_dynamics': self.model.inverse_dynamics, 'terminal': self.model.terminal_head,
+                 'guide': self.model.guide_head, 'judge': self.model.judge_head}
+        run = self._run('heads', parts, self.settings.heads)
         self.windows = Windows(self.episodes, self.settings.model.context_offset_s, self.settings.model.horizon_s)
         self.window_tokens = denoising.WindowTokens(self.windows, self.model, self.latent, self.device)
-        run.train(HeadBatches(self).loss, self.writer)
-        self.model.inverse_dynamics.load_state_dict(run.average['inverse_dynamics'].state_dict())
-        self.model.terminal_head.load_state_dict(run.average['terminal'].state_dict())
+        run.train(HeadBatches(self).loss, self.writer, lambda average: probes.rewarded_place(self, average['guide']), 500)
+        for name, module in parts.items():
+            module.load_state_dict(run.average[name].state_dict())
         self.reward_calibration = calibration.fit_reward_heads(self)
 
     def denoiser(self):
@@ -163,15 +169,13 @@ class RepresentationBatches:
         self.job, self.pictures = job, pictures
         self.sampler = representation.PostureSampler(job.episodes)
         self.weights = representation.colour_weights(pictures.pixels).to(job.device)
-        # The heads are trained on different episodes, so that the judge is not sure of what the guide made up.
-        self.halves = {'guide': job.train_set[::2], 'judge': job.train_set[1::2]}
 
     def loss(self, generator):
         job, modules = self.job, self.modules()
         random = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         total, numbers = 0.0, {}
         pictures = 2 if random.random() < representation.TWO_PICTURES else 1
-        for name, candidates in self.halves.items():
+        for name, candidates in job.halves.items():
             count = job.settings.representation.batch // 2 // pictures
             episode = representation.draw_episodes(self.sampler, candidates, random, count)
             value, figures = self._half(modules, name, episode, pictures, random)
@@ -187,19 +191,24 @@ class RepresentationBatches:
         pixels = torch.from_numpy(self.pictures.draw(episode, random, pictures)).to(device)
         flat = pixels.flatten(0, 1)
         latent = modules['encoder'](_channels(flat))
-        rows = self.sampler.draw(episode, random, representation.POSTURES)
-        position = job.normal_position(rows)
-        level = torch.from_numpy(np.where(random.random(rows.shape) < 0.5, 0, random.random(rows.shape)).astype(np.float32)).to(device)
-        noise = torch.from_numpy(random.standard_normal(position.shape).astype(np.float32)).to(device)
-        noisy = torch.cos(level * torch.pi / 2)[..., None] * position + torch.sin(level * torch.pi / 2)[..., None] * noise
-        reward = torch.from_numpy(job.episodes.reward[rows]).to(device)
-        judged, logit = representation.reward_loss(modules[name], noisy, level, reward, latent.view(len(episode), -1, latent.shape[-1]))
-        tip_m = torch.from_numpy(job.robot.tip_m(job.episodes.position_rad[rows]).astype(np.float32)).to(device)
-        tip = representation.tip_loss(modules[name], position, tip_m)
+        judged, figures = reward_losses(job, self.sampler, name, modules[name], episode,
+                                        latent.view(len(episode), -1, latent.shape[-1]), random)
         picture = representation.picture_loss(modules['decoder'], latent[::4], flat[::4], self.weights)
-        correct = ((logit > 0) == (reward > 0))[level == 0].float().mean()
-        return judged + 2 * tip + 2 * picture, {f'{name}_bce': judged.item(), f'{name}_tip': tip.item(),
-                                                 'picture': picture.item(), f'{name}_right': correct.item()}
+        return judged + 2 * picture, {**figures, 'picture': picture.item()}
+
+
+def reward_losses(job, sampler, name, head, episode, latent, random):
+    """Loss of a reward head: postures of episodes [B], clean and noisy, against pictures of other instants [B, C, Z]."""
+    rows = sampler.draw(episode, random, representation.POSTURES)
+    position = job.normal_position(rows)
+    level = torch.from_numpy(np.where(random.random(rows.shape) < 0.5, 0, random.random(rows.shape)).astype(np.float32)).to(job.device)
+    noise = torch.from_numpy(random.standard_normal(position.shape).astype(np.float32)).to(job.device)
+    reward = torch.from_numpy(job.episodes.reward[rows]).to(job.device)
+    judged, logit = representation.reward_loss(head, add_noise(position, noise, level), level, reward, latent)
+    tip_m = torch.from_numpy(job.tip_m[rows]).to(job.device)
+    tip = representation.tip_loss(head, position, tip_m)
+    correct = ((logit > 0) == (reward > 0))[level == 0].float().mean()
+    return judged + 2 * tip, {f'{name}_bce': judged.item(), f'{name}_tip': tip.item(), f'{name}_right': correct.item()}
 
 
 def _channels(pixels):
@@ -213,8 +222,26 @@ class HeadBatches:
         self.job = job
         self.command_rad = torch.from_numpy(np.concatenate([store.read_column(path, 'command_rad') for path in job.episodes.paths]))
         self.random = np.random.default_rng((job.settings.seed, 7))
+        self.sampler = representation.PostureSampler(job.episodes)
 
     def loss(self, _generator):
+        dynamics, figures = self._neighbours()
+        for name, candidates in self.job.halves.items():
+            value, more = self._reward(name, candidates)
+            dynamics, figures = dynamics + value, figures | more
+        return dynamics, figures
+
+    def _reward(self, name, candidates):
+        job, random = self.job, self.random
+        episode = representation.draw_episodes(self.sampler, candidates, random, job.settings.heads.batch // 4)
+        first, count = job.episodes.frame_start[episode], np.diff(job.episodes.frame_start)[episode]
+        pictures = int(random.integers(1, 4))
+        frames = first[:, None] + (random.random((len(episode), pictures)) * count[:, None]).astype(int)
+        latent = job.latent[torch.from_numpy(frames)].to(job.device)
+        head = {'guide': job.model.guide_head, 'judge': job.model.judge_head}[name]
+        return reward_losses(job, self.sampler, name, head, episode, latent, random)
+
+    def _neighbours(self):
         job, layout = self.job, self.job.model.layout
         windows, random = job.windows, self.random
         episode = random.choice(job.train_set, job.settings.heads.batch)
