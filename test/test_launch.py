@@ -1,0 +1,65 @@
+"""The launch file, where ROS 2's launch is installed: what the arguments become."""
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+launch = pytest.importorskip('launch')
+pytest.importorskip('launch_ros')
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def module(monkeypatch):
+    spec = importlib.util.spec_from_file_location('sim_launch', ROOT / 'launch' / 'sim.launch.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, 'get_package_share_directory', lambda name: str(ROOT))
+    return module
+
+
+def context_of(**arguments):
+    context = launch.LaunchContext()
+    context.launch_configurations.update({'model': '', 'scene_seed': '', 'guidance_scale': '', 'gui': '', **arguments})
+    return context
+
+
+def test_declares_its_arguments(module):
+    declared = {argument.name for argument in module.generate_launch_description().get_launch_arguments()}
+    assert declared == {'model', 'scene_seed', 'guidance_scale', 'gui'}
+
+
+def test_what_is_not_given_stays_as_configured(module):
+    assert module.given(context_of()) == {}
+
+
+def test_arguments_arrive_as_their_types(module):
+    given = module.given(context_of(model='models/mine', scene_seed='3', guidance_scale='2', gui='False'))
+    assert given == {'model': 'models/mine', 'scene_seed': 3, 'guidance_scale': 2.0, 'gui': False}
+    assert isinstance(given['guidance_scale'], float)   # an integer would be refused by a parameter of type double
+
+
+@pytest.mark.parametrize('name, text', [('scene_seed', '1.5'), ('guidance_scale', 'strong'), ('gui', 'yes')])
+def test_refuses_a_value_that_does_not_fit(module, name, text):
+    with pytest.raises(RuntimeError, match=f'{name}:={text}: expected a value'):
+        module.given(context_of(**{name: text}))
+
+
+def test_a_window_needs_a_display(module, monkeypatch):
+    monkeypatch.delenv('DISPLAY', raising=False)
+    with pytest.raises(RuntimeError, match='DISPLAY is not set'):
+        module.nodes(context_of(gui='true'))
+
+
+def test_starts_both_nodes(module):
+    executables = [node.node_executable for node in module.nodes(context_of(scene_seed='3'))]
+    assert executables == ['sim_node', 'planner_node']
+
+
+def test_stays_on_this_machine_unless_told_otherwise(module, monkeypatch):
+    monkeypatch.delenv('ROS_DISTRO', raising=False)
+    monkeypatch.delenv('ROS_AUTOMATIC_DISCOVERY_RANGE', raising=False)
+    assert len(module.localhost_only()) == 1
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'SUBNET')
+    assert module.localhost_only() == []
