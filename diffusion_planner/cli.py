@@ -15,6 +15,7 @@ app = typer.Typer(help='Plan arm motion by denoising an imagined, rewarded futur
 DEFAULT_MODEL = 'models/panda_reach'
 
 Episodes = Annotated[int, typer.Option(min=1, help='How many episodes.')]
+Count = Annotated[int, typer.Option(min=1, help='How many scenes.')]
 Seed = Annotated[int, typer.Option(min=0, help='Seed of the first scene; the same seed gives the same scenes.')]
 Workers = Annotated[int, typer.Option(min=1, help='Processes to share the work.')]
 Model = Annotated[Path, typer.Option(help='Model folder.')]
@@ -48,14 +49,16 @@ def train(config: Annotated[Path, typer.Argument(help='Training configuration, Y
 
 
 @app.command()
-def probe(model: Model = Path(DEFAULT_MODEL), data: Data = Path('data/panda_reach'), json: Report = None):
-    """Measure what a model knows on held-out episodes."""
+def probe(model: Model = Path(DEFAULT_MODEL), count: Count = 40, seed: Seed = 2000, json: Report = None,
+          scales: Annotated[Optional[list[float]], typer.Option('--scale', min=0, max=100, help='Only this scale; may be repeated.')] = None):
+    """Measure how far the imagined future is from the target, per guidance scale."""
     from diffusion_planner.evaluation.offline import probe as run
-    run(_whole(model), data, json)
+    chosen = {'scales': tuple(scales)} if scales else {}
+    run(_whole(model), count, seed, json_path=json, **chosen)
 
 
 @app.command()
-def scenes(count: Annotated[int, typer.Option(min=1, help='How many scenes.')] = 200, seed: Seed = 0):
+def scenes(count: Count = 200, seed: Seed = 0):
     """Measure the share of scenes whose straight joint-space line to the goal collides."""
     from diffusion_planner.sim.scene import blocked_share
     typer.echo(f'straight line blocked in {blocked_share(count, seed):.1%} of {count} scenes')
