@@ -48,6 +48,7 @@ $(READY):
 ifeq ($(ROS),sourced)
 	@# The messages of a ROS distribution are compiled against its numpy: hold that, and let pip find what fits.
 	@$(PYTHON) -c 'import numpy; print("numpy==" + numpy.__version__)' > $(VENV)/constraints.txt
+	@grep '^torch==' requirements.txt >> $(VENV)/constraints.txt
 	@$(PIP) 'setuptools>=77' -c $(VENV)/constraints.txt
 	@$(PIP) --use-pep517 --no-build-isolation -c $(VENV)/constraints.txt -e '.[train,test]'
 else
