@@ -130,3 +130,21 @@ def _write(sheet, captions):
         pen.text((left, SIDE_PX + 6), first, fill=TEXT_RGB, font=ImageFont.load_default(16))
         pen.text((left, SIDE_PX + 27), second, fill=FAINT_RGB, font=ImageFont.load_default(14))
     return np.array(image)
+
+
+def shoot_large(shots, robot, pause=lambda: None, camera=None):
+    """Draw every shot with a large picture of its scene; yields pictures and shows a progress bar.
+
+    `pause` is called before each picture and may raise.
+    """
+    from rich.progress import track
+
+    from diffusion_planner.sim.camera import Camera
+    camera = camera or Camera()
+    studio = Studio(robot, camera)
+    try:
+        for shot in track(shots, 'drawing the video', transient=True):
+            pause()
+            yield draw(shot, camera, studio.picture(shot))
+    finally:
+        studio.close()

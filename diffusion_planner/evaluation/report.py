@@ -84,3 +84,30 @@ def number(value, pattern):
 
 def _alarm(count):
     return f'[red]{count}[/]' if count else '0'
+
+
+class View:
+    """The live table on a terminal; elsewhere one line per finished episode."""
+
+    def __init__(self, console, title):
+        from rich.live import Live
+        self.console, self.title, self.printed = console, title, 0
+        self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+
+    def __enter__(self):
+        if self.live:
+            self.live.start()
+        return self
+
+    def show(self, rows, running=None):
+        """Show finished episodes and the one under way; the terminal's height bounds how many."""
+        if self.live:
+            last = max(1, self.console.height - 8)
+            self.live.update(table(rows, running, self.title, last), refresh=True)
+        for index in range(self.printed, 0 if self.live else len(rows)):
+            self.console.print(line(index, rows[index]), soft_wrap=True, highlight=False)
+        self.printed = len(rows)
+
+    def __exit__(self, *_):
+        if self.live:
+            self.live.stop()    # gives the cursor back, also after an error

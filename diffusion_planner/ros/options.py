@@ -1,0 +1,59 @@
+"""What a session is asked for, what is refused at once, and the command lines that follow."""
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusion_planner.config import ConfigError
+
+TRAINING_SEEDS = 1_000_000      # scenes from here on are those of the play data
+
+
+@dataclass(frozen=True)
+class SimOptions:
+    """What `diffusion-planner sim` was asked for; None: no file, or the default."""
+
+    model: Path
+    episodes: int = 10
+    seed: int = 0
+    guidance_scale: float | None = None
+    gui: bool = False
+    json: Path | None = None
+    video: Path | None = None
+    domain: int | None = None
+    realtime: bool = False
+
+
+def check(options):
+    """Refuse what cannot work before anything is started: -> guidance scale, None for the planner's own"""
+    from diffusion_planner.runtime.checkpoint import verify
+    if options.gui and sys.platform == 'linux' and not os.environ.get('DISPLAY'):
+        raise ConfigError('--gui needs a display; DISPLAY is not set')
+    if options.seed + options.episodes > TRAINING_SEEDS:
+        raise ConfigError(f'--seed {options.seed} with --episodes {options.episodes}: reaches into the scenes of the play data; '
+                          f'expected scenes below {TRAINING_SEEDS}')
+    for name, path in (('--json', options.json), ('--video', options.video)):
+        if path is not None and Path(path).is_dir():
+            raise ConfigError(f'{name} {path}: is a folder; expected the name of a file')
+        if path is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+    recommended = verify(options.model).get('planning', {}).get('recommended_scale')
+    return recommended if options.guidance_scale is None else options.guidance_scale
+
+
+def commands(options, scale):
+    """Write the command lines of both nodes: -> {name: command}"""
+    def node(name, parameters):
+        given = [part for key, value in parameters.items() for part in ('-p', f'{key}:={_yaml(value)}')]
+        return [sys.executable, '-m', f'diffusion_planner.ros.{name}_node', '--ros-args', *given]
+    guidance = {} if scale is None else {'guidance_scale': float(scale)}
+    return {'sim': node('sim', {'scene_seed': options.seed, 'gui': options.gui, 'realtime': options.realtime}),
+            'planner': node('planner', {'use_sim_time': True, 'autostart': True, 'model': str(Path(options.model).resolve()),
+                                        **guidance})}
+
+
+def _yaml(value):
+    """Write a parameter's value as rcl reads it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)
