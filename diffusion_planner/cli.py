@@ -2,8 +2,8 @@
 
 Imports are inside the functions, so that help and bad options are answered without loading torch, PyBullet or ROS.
 """
-import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -81,9 +81,8 @@ def sim(episodes: Episodes = 10, seed: Seed = 0, guidance_scale: Scale = None, m
         domain: Annotated[Optional[int], typer.Option(min=0, max=232, help='ROS_DOMAIN_ID to use instead of a free one.')] = None,
         realtime: Annotated[bool, typer.Option(help='Keep to the wall clock instead of waiting for each plan.')] = False):
     """Run the planner node against the simulator node, episode after episode."""
-    _require_display(gui)
     from diffusion_planner.ros.session import SimOptions, run_sim
-    raise typer.Exit(run_sim(SimOptions(episodes=episodes, seed=seed, guidance_scale=guidance_scale, gui=gui, model=_whole(model),
+    raise typer.Exit(run_sim(SimOptions(episodes=episodes, seed=seed, guidance_scale=guidance_scale, gui=gui, model=_found(model),
                                         json=json, video=video, domain=domain, realtime=realtime)))
 
 
@@ -120,14 +119,20 @@ def _one_line(error):
     return ' '.join(text.split())
 
 
+def _found(model):
+    """Return the model folder, the package's own where the user stands elsewhere and named none."""
+    from diffusion_planner.files import find
+    if str(model) == DEFAULT_MODEL and not model.exists():
+        with suppress(FileNotFoundError):
+            return find(DEFAULT_MODEL)
+    return model
+
+
 def _whole(model):
     """Find a model folder and check it, before processes are started that would each fail on it."""
-    from diffusion_planner.files import find
     from diffusion_planner.runtime.checkpoint import verify
-    if str(model) == DEFAULT_MODEL and not model.exists():
-        model = find(DEFAULT_MODEL)   # the user stands elsewhere
-    verify(model)
-    return model
+    verify(_found(model))
+    return _found(model)
 
 
 def _known(option, given, choices):
@@ -137,9 +142,3 @@ def _known(option, given, choices):
         if name not in choices:
             raise ConfigError(f'{option}: got {name!r}, expected one of {", ".join(choices)}')
     return tuple(given or choices)
-
-
-def _require_display(gui):
-    from diffusion_planner.config import ConfigError
-    if gui and sys.platform == 'linux' and not os.environ.get('DISPLAY'):
-        raise ConfigError('--gui: DISPLAY is not set, expected the name of a running X display; or leave --gui off, with or without --video')

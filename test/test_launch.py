@@ -30,6 +30,14 @@ def test_declares_its_arguments(module):
     assert declared == {'model', 'scene_seed', 'guidance_scale', 'gui'}
 
 
+def test_arguments_are_parameters_of_the_nodes(module):
+    from diffusion_planner.ros import parameters
+    kinds = {name: kind for name, kind, _ in module.ARGUMENTS}
+    for names, table in ((module.SIM, parameters.SIM), (module.PLANNER, parameters.PLANNER)):
+        known = {entry.name: entry.kind for entry in table}
+        assert {name: kinds[name] for name in names} == {name: known.get(name) for name in names}
+
+
 def test_what_is_not_given_stays_as_configured(module):
     assert module.given(context_of()) == {}
 
