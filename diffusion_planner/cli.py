@@ -77,13 +77,14 @@ def compare(model: Model = Path(DEFAULT_MODEL), episodes: Episodes = 100, seed: 
 @app.command()
 def sim(episodes: Episodes = 10, seed: Seed = 0, guidance_scale: Scale = None, model: Model = Path(DEFAULT_MODEL), json: Report = None,
         gui: Annotated[bool, typer.Option('--gui', help="Show PyBullet's window; needs a display.")] = False,
-        video: Annotated[Optional[Path], typer.Option(help='Write a video to this file.')] = None,
+        video: Annotated[Path, typer.Option(help='Write a video of the first episodes to this file.')] = Path('runs/sim.mp4'),
+        no_video: Annotated[bool, typer.Option('--no-video', help='Write none.')] = False,
         domain: Annotated[Optional[int], typer.Option(min=0, max=232, help='ROS_DOMAIN_ID to use instead of a free one.')] = None,
         realtime: Annotated[bool, typer.Option(help='Keep to the wall clock instead of waiting for each plan.')] = False):
     """Run the planner node against the simulator node, episode after episode."""
     from diffusion_planner.ros.session import SimOptions, run_sim
     raise typer.Exit(run_sim(SimOptions(episodes=episodes, seed=seed, guidance_scale=guidance_scale, gui=gui, model=_found(model),
-                                        json=json, video=video, domain=domain, realtime=realtime)))
+                                        json=json, video=None if no_video else video, domain=domain, realtime=realtime)))
 
 
 def main(arguments=None):

@@ -21,7 +21,7 @@ class SimOptions:
     json: Path | None = None
     video: Path | None = None
     domain: int | None = None
-    realtime: bool = False
+    realtime: bool = False      # the simulator never waits for the planner
 
 
 def check(options):
@@ -47,7 +47,8 @@ def commands(options, scale):
         given = [part for key, value in parameters.items() for part in ('-p', f'{key}:={_yaml(value)}')]
         return [sys.executable, '-m', f'diffusion_planner.ros.{name}_node', '--ros-args', *given]
     guidance = {} if scale is None else {'guidance_scale': float(scale)}
-    return {'sim': node('sim', {'scene_seed': options.seed, 'gui': options.gui, 'realtime': options.realtime}),
+    # Lock-step at the pace of the wall clock: real time wherever the planner keeps up, and no episode lost to a busy machine.
+    return {'sim': node('sim', {'scene_seed': options.seed, 'gui': options.gui, 'lock_step': not options.realtime}),
             'planner': node('planner', {'use_sim_time': True, 'autostart': True, 'model': str(Path(options.model).resolve()),
                                         **guidance})}
 
