@@ -15,7 +15,7 @@ def linear(elapsed_s, duration_s, begin_rad, end_rad):
 def cubic(elapsed_s, duration_s, begin, end):
     """Match position and velocity at both ends; `begin` and `end` are (position, velocity).
 
-    cubic(elapsed_s [...], duration_s [...], begin ([..., J] x 2), end ([..., J] x 2)) -> position, velocity, acceleration [..., J]
+    cubic(elapsed_s [...], duration_s [...], begin (2 of [..., J]), end) -> position, velocity, acceleration [..., J]
     """
     (position, velocity), (end_position, end_velocity) = begin, end
     duration = np.asarray(duration_s)[..., None]
@@ -28,7 +28,7 @@ def cubic(elapsed_s, duration_s, begin, end):
 def quintic(elapsed_s, duration_s, begin, end):
     """Match position, velocity and acceleration at both ends; `begin` and `end` are (position, velocity, acceleration).
 
-    quintic(elapsed_s [...], duration_s [...], begin ([..., J] x 3), end ([..., J] x 3)) -> position, velocity, acceleration [..., J]
+    quintic(elapsed_s [...], duration_s [...], begin (3 of [..., J]), end) -> position, velocity, acceleration [..., J]
     """
     (position, velocity, acceleration), (end_position, end_velocity, end_acceleration) = begin, end
     duration = np.asarray(duration_s)[..., None]

@@ -1,5 +1,5 @@
 """A trajectory controller that takes, refuses and interpolates as joint_trajectory_controller (JTC) does."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,11 +70,10 @@ class TrajectoryController:
         elif measured is None:
             raise ValueError('measured: got None, expected a reading, as interpolate_from_desired_state is off')
         else:
-            position, velocity = (np.array(values, dtype=np.float64) for values in (measured.position_rad, measured.velocity_rad_s))
-            lead = Knot(now_ns, position, velocity, np.zeros_like(position))
+            lead = Knot(now_ns, np.array(measured.position_rad), np.array(measured.velocity_rad_s), np.zeros(len(self.joint_names)))
         start_ns, knots = self._pending
         start_ns = start_ns or now_ns
-        self._knots = [lead] + [Knot(start_ns + knot.at_ns, knot.position, knot.velocity, knot.acceleration) for knot in knots]
+        self._knots = [lead] + [replace(knot, at_ns=start_ns + knot.at_ns) for knot in knots]
         self._pending, self._blendable = None, len(knots) > 1
 
     def _interpolate(self, now_ns):
