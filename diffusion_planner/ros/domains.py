@@ -13,8 +13,9 @@ from rclpy.signals import SignalHandlerOptions
 from diffusion_planner.config import ConfigError
 
 CANDIDATES = range(20, 100)     # 0 is everybody's default; the ports of 102 to 214 are the system's to lend out
-OUR_NODES = ('planner', 'sim')
+OUR_NODES = ('planner', 'sim', 'session')
 DISCOVERY_S = 1.0               # Fast DDS announces a new participant every 0.1 s at first
+PATIENCE_S = 3.0                # where the domain was asked for, others may well be there, and busy
 
 
 @contextlib.contextmanager
@@ -41,11 +42,10 @@ def _try(domain, held, wanted):
     lock = lock_domain(domain)
     if isinstance(lock, str):
         return f'in use by another run ({lock})'
-    nodes = nodes_alive(domain)
-    busy = [name for name in nodes if not wanted or name.rsplit('/', 1)[-1] in OUR_NODES]
-    if busy:
+    name = node_alive(domain, OUR_NODES if wanted else None, PATIENCE_S if wanted else DISCOVERY_S)
+    if name:
         lock.close()
-        return f'node {busy[0]} is alive there'
+        return f'node {name} is alive there'
     held.enter_context(lock)
 
 
@@ -70,19 +70,21 @@ def lock_domain(domain):
     return lock
 
 
-def nodes_alive(domain):
-    """List the full names of the nodes that answer on a domain within DISCOVERY_S."""
+def node_alive(domain, names=None, patience_s=DISCOVERY_S):
+    """Look for a node on a domain: -> full name of the first that answers, None for silence; `names` are those that count"""
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        node = rclpy.create_node('domain_check', context=context, start_parameter_services=False)
-        time.sleep(DISCOVERY_S)
-        found = node.get_node_names_and_namespaces()
+        node, end_s = rclpy.create_node('domain_check', context=context, start_parameter_services=False), time.monotonic() + patience_s
+        found = []
+        while not found and time.monotonic() < end_s:
+            time.sleep(0.05)
+            found = [f'{namespace.rstrip("/")}/{name}' for name, namespace in node.get_node_names_and_namespaces()
+                     if name != 'domain_check' and (names is None or name in names)]
         node.destroy_node()
     finally:
         rclpy.shutdown(context=context)
-    names = (f'{namespace.rstrip("/")}/{name}' for name, namespace in found)
-    return sorted(name for name in names if not name.endswith('/domain_check'))
+    return found[0] if found else None
 
 
 @contextlib.contextmanager

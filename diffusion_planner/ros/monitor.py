@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -32,11 +33,12 @@ class Monitor:
         self.node = Node('session', context=self.context, start_parameter_services=False)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        self.status, self.film_topics, self.total_misses = '', [], 0
+        self.status, self.reason, self.film_topics, self.total_misses, self.diagnoses = '', '', [], 0, 0
         self.forget()
         self.node.create_subscription(String, 'sim/episode', self._hear_episode, LATCHED)
         self.node.create_subscription(String, 'planner/plan', self._hear_plan, 10)
         self.node.create_subscription(String, 'planner/status', self._hear_status, LATCHED)
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._hear_diagnosis, 10)
         self.triggers = {name: self.node.create_client(Trigger, service) for name, service in TRIGGERS.items()}
         self.parameters = self.node.create_client(SetParameters, 'sim/set_parameters')
 
@@ -93,10 +95,17 @@ class Monitor:
     def _hear_plan(self, message):
         said = _mapping(message.data)
         self.plans += [said] if said else []
-        self.total_misses = said.get('deadline_misses', self.total_misses)
 
     def _hear_status(self, message):
         self.status = message.data
+
+    def _hear_diagnosis(self, message):
+        for status in message.status:
+            facts = {pair.key: pair.value for pair in status.values}
+            if status.name.startswith('/planner') and 'deadline_misses' in facts:
+                self.total_misses = int(facts['deadline_misses'])
+            if status.name.startswith('/planner'):
+                self.reason, self.diagnoses = status.message, self.diagnoses + 1
 
     def _hear_picture(self, message):
         self.picture = pixels(message)

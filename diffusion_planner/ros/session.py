@@ -138,7 +138,15 @@ class Session:
         while not (self.monitor.ready() and self.monitor.status.split(':')[0] not in ('', 'INACTIVE')):
             self._turn()
             if self.monitor.status.startswith('FAULT') or time.monotonic() > end_s:
-                raise self._no_answer(f'planner node says {self.monitor.status or "nothing"} after start, expected it to be active')
+                self._wait_diagnosis(1.5)
+                says = self.monitor.reason or self.monitor.status or 'nothing'
+                raise self._no_answer(f'planner node says {says} after start, expected it to be active')
+
+    def _wait_diagnosis(self, patience_s):
+        """Wait for the planner's next diagnostics: they come once a second, and at once when its state changes."""
+        before, end_s = self.monitor.diagnoses, time.monotonic() + patience_s
+        while self.monitor.diagnoses == before and time.monotonic() < end_s:
+            self._turn()
 
     def _no_answer(self, text):
         error = NoAnswer(text)
@@ -165,6 +173,11 @@ class Session:
         self._ask('planner/reset', monitor.trigger('reset'))
         self._ask('planner/resume', monitor.trigger('resume'))
 
+    def _stop(self):
+        """Stop the planner and hear how many deadlines it missed."""
+        self._ask('planner/stop', self.monitor.trigger('stop'))
+        self._wait_diagnosis(0.3)
+
     def _episode(self, seed):
         """Run one episode: -> row"""
         self._begin(seed)
@@ -177,6 +190,7 @@ class Session:
             done = under_way and said is not None and said['done']
             self._shoot(seed, said if done else None)
             if done:
+                self._stop()
                 return self._row(seed, said)
             self._show(self._row(seed, said))
             if time.monotonic() > monitor.heard_s + SILENCE_S:

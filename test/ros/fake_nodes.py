@@ -5,6 +5,7 @@ import signal
 import sys
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
@@ -66,19 +67,27 @@ class FakePlanner(Node):
         self.imagined = self.create_publisher(Image, '~/imagined/image', qos_profile_sensor_data)
         for name, running in (('stop', False), ('reset', False), ('resume', True)):
             self.create_service(Trigger, f'~/{name}', lambda _request, answer, running=running: self.switch(running, answer))
-        self.status.publish(String(data='FAULT: no model' if how == 'faulty' else 'NOMINAL'))
+        self.status.publish(String(data='FAULT' if how == 'faulty' else 'NOMINAL'))
+        self.diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_timer(0.1, self.plan)
+        self.create_timer(1.0, self.diagnose)
 
     def switch(self, running, answer):
         self.running, answer.success = running, True
+        self.diagnose()
         return answer
+
+    def diagnose(self):
+        self.diagnostics.publish(DiagnosticArray(status=[DiagnosticStatus(
+            name='/planner: planning', message='FAULT: no model' if self.how == 'faulty' else 'NOMINAL',
+            values=[KeyValue(key='deadline_misses', value=str(self.misses))])]))
 
     def plan(self):
         if self.running:
             self.misses += 1
             self.plans.publish(String(data=json.dumps({
                 'seed': 1, 'timing_ms': {'total': 80.0}, 'breakdown': {'reward': 0.9}, 'rejected': {}, 'arrival_s': 1.5,
-                'points_m': [[0.4, 0.0, 0.5], [0.5, 0.1, 0.3], [0.5, 0.2, 0.05]], 'deadline_misses': self.misses})))
+                'points_m': [[0.4, 0.0, 0.5], [0.5, 0.1, 0.3], [0.5, 0.2, 0.05]]})))
             self.plans.publish(String(data='not JSON'))
             self.imagined.publish(picture(200))
 

@@ -121,7 +121,7 @@ def test_domain_in_use_is_refused_by_its_number():
 def test_domain_with_a_node_of_ours_is_refused(tmp_path):
     with domains.lease() as domain:
         with children.running({'sim': [sys.executable, str(FAKES), 'sim']}, tmp_path):
-            wait_for(lambda: domains.nodes_alive(domain))
+            wait_for(lambda: domains.node_alive(domain))
             domains.lock_path(domain).unlink()       # as if the run that started the node had been killed
             with pytest.raises(ConfigError, match=f'--domain {domain}: node /sim is alive there'):
                 with domains.lease(domain):
