@@ -18,6 +18,7 @@ class JerkLimited:
 
     def __init__(self, velocity_rad_s, acceleration_rad_s2, jerk_rad_s3):
         joints = len(velocity_rad_s)
+        self.acceleration_rad_s2, self.jerk_rad_s3 = acceleration_rad_s2, jerk_rad_s3
         self._ruckig = Ruckig(joints)
         self._move, self._stop = InputParameter(joints), InputParameter(joints)
         self._moving, self._stopping = Trajectory(joints), Trajectory(joints)

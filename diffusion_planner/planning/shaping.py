@@ -35,13 +35,15 @@ class ShapingLimits:
         """Make the ruckig that keeps these limits between knots too.
 
         The controller's quintic between two knots overshoots a jerk-limited motion by up to 0.051 jerk knot_s in
-        acceleration and 0.022 jerk knot_s^2 in velocity (worst of 80,000 random jerk profiles).
+        acceleration and 0.022 jerk knot_s^2 in velocity (worst of 80,000 random jerk profiles). A jerk that could turn the
+        acceleration round several times between two knots is of no use, so it is cut to once.
         """
-        slack = np.minimum(self.jerk_rad_s3 * knot_s, 2 * self.acceleration_rad_s2)
+        jerk = np.minimum(self.jerk_rad_s3, 2 * self.acceleration_rad_s2 / knot_s)
+        slack = jerk * knot_s
         acceleration = self.acceleration_rad_s2 - 0.06 * slack
         velocity = np.maximum(self.velocity_rad_s - 0.03 * slack * knot_s - 0.06 * acceleration * knot_s,
                               0.5 * self.velocity_rad_s)
-        return JerkLimited(velocity, acceleration, self.jerk_rad_s3)
+        return JerkLimited(velocity, acceleration, jerk)
 
 
 def shape(plan_offset_s, plan_position_rad, plan_velocity_rad_s, start, limits, duration_s, knot_s=0.02):
@@ -118,7 +120,7 @@ def _follow(solver, begin, targets, count, limits, knot_s):
     The first pass does not look at position limits. From where it might leave them on, it is repeated with a look at every knot.
     """
     states = _steps(solver, [begin], targets, count, knot_s, lambda state, candidate: candidate)
-    near = _near_limits(states, limits)
+    near = _near_limits(solver, states, limits)
     if not near.any():
         return states
     low, high = _bounds(solver, begin, limits)
@@ -156,13 +158,13 @@ def _intercept(solver, state, targets, index, choice, knot_s):
     return motion, choice
 
 
-def _near_limits(states, limits):
+def _near_limits(solver, states, limits):
     """Return which states might be unable to stop inside the position limits, by bounding the braking distance: -> [H] bool"""
     position, velocity, acceleration = (np.stack(parts) for parts in zip(*states))
     acceleration = np.abs(acceleration)
     # Worst case: the acceleration drives on while it is taken back, then full braking with its ramps.
-    speed = np.abs(velocity) + acceleration**2 / (2 * limits.jerk_rad_s3)
-    lasting_s = (acceleration + limits.acceleration_rad_s2) / limits.jerk_rad_s3 + speed / (0.8 * limits.acceleration_rad_s2)
+    speed = np.abs(velocity) + acceleration**2 / (2 * solver.jerk_rad_s3)
+    lasting_s = (acceleration + solver.acceleration_rad_s2) / solver.jerk_rad_s3 + speed / solver.acceleration_rad_s2
     reach = speed * lasting_s
     return np.any((position - reach < limits.position_min_rad) | (position + reach > limits.position_max_rad), axis=1)
 

@@ -70,7 +70,8 @@ class TrajectoryController:
         elif measured is None:
             raise ValueError('measured: got None, expected a reading, as interpolate_from_desired_state is off')
         else:
-            lead = Knot(now_ns, np.array(measured.position_rad), np.array(measured.velocity_rad_s), np.zeros(len(self.joint_names)))
+            position = np.array(measured.position_rad)
+            lead = Knot(now_ns, position, np.array(measured.velocity_rad_s), np.zeros_like(position))
         start_ns, knots = self._pending
         start_ns = start_ns or now_ns
         self._knots = [lead] + [replace(knot, at_ns=start_ns + knot.at_ns) for knot in knots]
