@@ -42,9 +42,9 @@ class Monitor:
         self.triggers = {name: self.node.create_client(Trigger, service) for name, service in TRIGGERS.items()}
         self.parameters = self.node.create_client(SetParameters, 'sim/set_parameters')
 
-    def forget(self):
-        """Forget what was heard of the last episode."""
-        self.episode, self.plans, self.picture, self.imagined = None, [], None, None
+    def forget(self, seed=None):
+        """Forget what was heard of the last episode, and listen for that of another scene."""
+        self.seed, self.episode, self.plans, self.picture, self.imagined = seed, None, [], None, None
         self.position_rad, self.stamp_s, self.begun_s = None, None, None
         self.heard_s, self.misses_before = time.monotonic(), self.total_misses
 
@@ -87,10 +87,8 @@ class Monitor:
 
     def _hear_episode(self, message):
         said = _mapping(message.data)
-        if said:
-            self.episode, self.heard_s = said, time.monotonic()
-            if self.begun_s is None and self.stamp_s is not None:
-                self.begun_s = self.stamp_s - said.get('elapsed_s', 0.0)
+        if said.get('seed') == self.seed is not None:
+            self.episode, self.heard_s, self.begun_s = said, time.monotonic(), said['now_s'] - said['elapsed_s']
 
     def _hear_plan(self, message):
         said = _mapping(message.data)

@@ -48,7 +48,8 @@ def commands(options, scale):
         return [sys.executable, '-m', f'diffusion_planner.ros.{name}_node', '--ros-args', *given]
     guidance = {} if scale is None else {'guidance_scale': float(scale)}
     # Lock-step at the pace of the wall clock: real time wherever the planner keeps up, and no episode lost to a busy machine.
-    return {'sim': node('sim', {'scene_seed': options.seed, 'gui': options.gui, 'lock_step': not options.realtime}),
+    # Not the first scene yet: a seed is news to the simulator only where it differs from the last one.
+    return {'sim': node('sim', {'scene_seed': options.seed + 1, 'gui': options.gui, 'lock_step': not options.realtime}),
             'planner': node('planner', {'use_sim_time': True, 'autostart': True, 'model': str(Path(options.model).resolve()),
                                         **guidance})}
 

@@ -71,9 +71,10 @@ def _outcome(session, interrupts):
     """Run the episodes: -> exit status; a failure is told in one line after the last lines of the log."""
     try:
         session.run()
-        shutil.rmtree(session.folder, ignore_errors=True)
+        shutil.rmtree(session.folder, ignore_errors=True)      # logs are for failures
         return 0
     except Interrupted as interrupted:
+        shutil.rmtree(session.folder, ignore_errors=True)
         print(f'diffusion-planner: interrupted by {interrupted} in episode {len(session.rows) + 1} '
               f'of {session.options.episodes}', file=sys.stderr)
         return 128 + interrupts.number
@@ -169,7 +170,7 @@ class Session:
         self._ask('sim scene_seed', monitor.set_scene(seed))
         self._ask('sim/next_episode', monitor.trigger('next_episode'))
         monitor.watch_film(self.film is not None and not self.film.full)
-        monitor.forget()
+        monitor.forget(seed)
         self._ask('planner/reset', monitor.trigger('reset'))
         self._ask('planner/resume', monitor.trigger('resume'))
 
@@ -184,7 +185,7 @@ class Session:
         monitor, begun_s, under_way = self.monitor, time.monotonic(), False
         while True:
             self._turn()
-            said = monitor.episode if monitor.episode and monitor.episode.get('seed') == seed else None
+            said = monitor.episode
             # The report of an older episode with the same seed may still be under way: an end needs a beginning.
             under_way |= said is not None and (not said['done'] or time.monotonic() > begun_s + 2.0)
             done = under_way and said is not None and said['done']
@@ -201,7 +202,7 @@ class Session:
         plans, said = self.monitor.plans, said or {}
         return {'seed': seed, 'success': bool(said.get('success')), 'time_to_target_s': said.get('time_to_target_s'),
                 'contacts': said.get('contacts', 0), 'limit_violations': said.get('limit_violations', 0),
-                'chunks_rejected': said.get('chunks_rejected', 0), 'deadline_misses': self.monitor.deadline_misses,
+                'chunks_rejected': sum(said.get('rejected', {}).values()), 'deadline_misses': self.monitor.deadline_misses,
                 'elapsed_s': said.get('elapsed_s', 0.0), 'done': bool(said.get('done')),
                 'plan_ms': [plan['timing_ms']['total'] for plan in plans if 'total' in plan.get('timing_ms', {})],
                 'predicted_reward': [plan['breakdown']['reward'] for plan in plans if 'reward' in plan.get('breakdown', {})]}

@@ -32,9 +32,9 @@ sys.exit(session.run_sim(session.SimOptions(model='model', **paths, **arguments)
 '''
 
 
-def start(**arguments):
+def start(folder, **arguments):
     return subprocess.Popen([sys.executable, '-c', SCRIPT, json.dumps(arguments), str(FAKES)],
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, 'TMPDIR': str(folder)})
 
 
 def fakes_alive():
@@ -44,14 +44,14 @@ def fakes_alive():
 
 def test_session_measures_reports_and_films(tmp_path):
     report, video = tmp_path / 'deep' / 'sim.json', tmp_path / 'sim.mp4'
-    process = start(episodes=3, seed=4, json=str(report), video=str(video))
+    process = start(tmp_path, episodes=3, seed=4, json=str(report), video=str(video))
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     written = json.loads(report.read_text())
     assert [row['seed'] for row in written['episodes']] == [4, 5, 6]
     assert [row['success'] for row in written['episodes']] == [True, False, True]
     assert all(row['plan_ms'] and set(row['plan_ms']) == {80.0} for row in written['episodes'])
-    assert all(row['deadline_misses'] >= 1 and row['done'] for row in written['episodes'])
+    assert all(row['deadline_misses'] >= 1 and row['chunks_rejected'] == 1 and row['done'] for row in written['episodes'])
     summary = written['summary']
     assert summary['success_rate'] == 2 / 3 and summary['contacts'] == 2 and summary['episodes_with_contact'] == 1
     assert summary['deadline_misses'] == sum(row['deadline_misses'] for row in written['episodes'])
@@ -63,7 +63,7 @@ def test_session_measures_reports_and_films(tmp_path):
 
 def test_interrupted_session_keeps_what_was_measured(tmp_path):
     report = tmp_path / 'sim.json'
-    process = start(episodes=50, json=str(report), hows={'planner': 'deaf'})
+    process = start(tmp_path, episodes=50, json=str(report), hows={'planner': 'deaf'})
     wait_for(lambda: report.exists())
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
@@ -77,7 +77,7 @@ def test_interrupted_session_keeps_what_was_measured(tmp_path):
 
 def test_dead_node_ends_the_session_with_its_last_words(tmp_path):
     report = tmp_path / 'sim.json'
-    process = start(episodes=3, json=str(report), hows={'sim': 'dies in 1'})
+    process = start(tmp_path, episodes=3, json=str(report), hows={'sim': 'dies in 1'})
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert '  | out of cheese' in errors and errors.splitlines()[-1].startswith('diffusion-planner: sim node ended with exit status 3')
@@ -85,14 +85,14 @@ def test_dead_node_ends_the_session_with_its_last_words(tmp_path):
     assert not fakes_alive()
 
 
-def test_faulty_planner_ends_the_session():
-    process = start(hows={'planner': 'faulty'})
+def test_faulty_planner_ends_the_session(tmp_path):
+    process = start(tmp_path, hows={'planner': 'faulty'})
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1 and 'FAULT: no model' in errors.splitlines()[-1]
 
 
 def test_killed_session_leaves_no_node_behind(tmp_path):
-    process = start(episodes=50, json=str(tmp_path / 'sim.json'))
+    process = start(tmp_path, episodes=50, json=str(tmp_path / 'sim.json'))
     wait_for((tmp_path / 'sim.json').exists)
     process.kill()
     process.communicate()
@@ -142,6 +142,6 @@ def test_bad_options_are_refused_before_anything_starts(tmp_path, monkeypatch):
 
 def test_commands_carry_parameters_as_rcl_reads_them(tmp_path):
     lines = options.commands(options.SimOptions(model=Path("/tmp/it's a model"), seed=3), 1)
-    assert 'scene_seed:=3' in lines['sim'] and 'gui:=false' in lines['sim']
+    assert 'scene_seed:=4' in lines['sim'] and 'gui:=false' in lines['sim']
     assert "model:='/tmp/it''s a model'" in lines['planner'] and 'guidance_scale:=1.0' in lines['planner']
     assert not any('guidance' in part for part in options.commands(options.SimOptions(model=tmp_path), None)['planner'])

@@ -1,0 +1,116 @@
+"""The planning thread: begins a plan when one is due, and hands its chunk on."""
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Callable
+
+from diffusion_planner.planning.history import NotReady
+from diffusion_planner.planning.planner import NoSafeCandidate
+from diffusion_planner.records import Goal
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the thread needs of the node; all are called from the thread."""
+
+    now_s: Callable[[], float]              # ROS time
+    guidance_scale: Callable[[], float]
+    send: Callable                          # ActionChunk -> None, to the controller
+    report: Callable                        # plan, seed -> None, to people
+    failed: Callable[[str], None]           # the planner raised twice in a row
+    log: Callable[[str], None]
+
+
+class Worker(threading.Thread):
+    """Plans every replan_period_s of ROS time while allowed. The node's callbacks never wait for it."""
+
+    IDLE_S = 0.01
+
+    def __init__(self, planner, cycle, hooks, first_seed):
+        super().__init__(name='planning', daemon=True)
+        self.planner, self.cycle, self.hooks, self.seed = planner, cycle, hooks, first_seed
+        self.allowed, self.not_before_s, self.waiting_for = False, 0.0, ''
+        self._next_s, self._once, self._reset, self._ending = 0.0, False, False, False
+        self._wake, self._busy_since, self._failures = threading.Event(), None, 0
+
+    def run(self):
+        while not self._ending:
+            self._wake.wait(self.IDLE_S)
+            self._wake.clear()
+            if self._reset:
+                self._reset, self._next_s, self._failures = False, 0.0, 0
+                self.planner.reset()
+            if self._is_due(now_s := self.hooks.now_s()):
+                self._attempt(now_s)
+
+    def wake(self):
+        self._wake.set()
+
+    def plan_once(self):
+        self._once = True
+        self.wake()
+
+    def begin_again(self, not_before_s=0.0):
+        """Forget warm start and schedule; plan from that instant on."""
+        self.not_before_s, self._reset = not_before_s, True
+        self.wake()
+
+    def end(self, timeout_s):
+        """Ask the thread to end: -> whether it has."""
+        self._ending, self.allowed = True, False
+        self.wake()
+        self.join(timeout_s)
+        return not self.is_alive()
+
+    def busy_s(self):
+        """Return how long the plan under way has taken, on the steady clock; 0 when idle."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def _is_due(self, now_s):
+        if self._once and now_s >= self.not_before_s:
+            return True
+        return self.allowed and now_s >= max(self._next_s - 1e-6, self.not_before_s)
+
+    def _attempt(self, now_s):
+        """Plan, and leave no exception unanswered: the thread outlives every fault of the planner."""
+        self._busy_since = time.monotonic()
+        try:
+            self._plan(now_s)
+            self._failures = 0
+        except NotReady as missing:
+            self.waiting_for = str(missing)
+        except Exception:
+            self._failures += 1
+            self.hooks.log(f'planning failed, {self._failures} in a row:\n{traceback.format_exc()}')
+            if self._failures >= 2:
+                self.hooks.failed(traceback.format_exc().strip().splitlines()[-1])
+        finally:
+            self._busy_since = None
+
+    def _plan(self, now_s):
+        observation, handover = self.cycle.begin(now_s)
+        # A grid of periods, unless a whole one was missed: jitter of one plan does not delay the next.
+        period_s = self.cycle.settings.replan_period_s
+        late = not 0 <= now_s - self._next_s < period_s
+        self._next_s, self._once, self.waiting_for = (now_s if late else self._next_s) + period_s, False, ''
+        seed, self.seed = self.seed, self.seed + 1
+        try:
+            plan = self.planner.plan(observation, Goal(guidance_scale=self.hooks.guidance_scale()), seed)
+        except NoSafeCandidate as refused:
+            self.cycle.refuse(refused)
+            return
+        chunk = self.cycle.finish(plan, handover, self.hooks.now_s())
+        if chunk is not None:
+            self._send(chunk)
+        self.hooks.report(plan, seed)
+
+    def _send(self, chunk):
+        try:
+            # Shaping took its time, too; half of the margin must still be there.
+            if chunk.origin_s - self.hooks.now_s() < 0.5 * self.cycle.settings.min_lead_s:
+                raise ValueError('too late')
+            self.hooks.send(chunk)
+        except ValueError:
+            self.cycle.withdraw([], deadline=True)

@@ -1,0 +1,62 @@
+"""Planners for tests, and a main that runs the real node around one: python planners.py NAME [ROS arguments]."""
+import sys
+import time
+
+import numpy as np
+
+from diffusion_planner.records import ImaginedPlan
+
+
+class Swing:
+    """Swings the first joint to and fro, whatever it sees."""
+
+    context_offset_s, cameras, picture_shape = (-1.2, -0.4, 0.0), ('camera',), (96, 96, 3)
+    sweep_rad, offset_s = 0.5, np.linspace(0.2, 2.0, 10)
+
+    def __init__(self, robot):
+        self.joint_names, self.robot, self.resets, self.count = robot.joint_names, robot, 0, 0
+
+    def plan(self, observation, goal, seed):
+        self.count += 1
+        position_rad = np.tile(observation.position_rad[-1], (len(self.offset_s), 1))
+        position_rad[:, 0] += self.sweep_rad * self.offset_s * (1 if seed % 8 < 4 else -1)
+        velocity_rad_s = np.zeros_like(position_rad)
+        velocity_rad_s[:, 0] = self.sweep_rad * (1 if seed % 8 < 4 else -1)
+        return ImaginedPlan(observation.origin_s, self.offset_s, position_rad, velocity_rad_s, np.zeros((len(self.offset_s), 2)),
+                            {'reward': 0.5, 'judge': 0.5, 'typicality': 0.1}, {}, {'total': 1.0})
+
+    def reset(self):
+        self.resets += 1
+
+    def imagined_picture(self, plan):
+        return np.zeros(self.picture_shape, np.uint8)
+
+
+class Hold(Swing):
+    """Stays where it is."""
+
+    sweep_rad = 0.0
+
+
+class Broken(Swing):
+    """Raises in every plan but those of the warm-up."""
+
+    def plan(self, observation, goal, seed):
+        if self.count >= 2:
+            raise RuntimeError('out of memory')
+        return super().plan(observation, goal, seed)
+
+
+class Hanging(Swing):
+    """Never comes back from the tenth plan."""
+
+    def plan(self, observation, goal, seed):
+        if self.count >= 9:
+            time.sleep(3600)
+        return super().plan(observation, goal, seed)
+
+
+if __name__ == '__main__':
+    from diffusion_planner.ros.planner_node import main
+    kind = {'swing': Swing, 'hold': Hold, 'broken': Broken, 'hanging': Hanging}[sys.argv.pop(1)]
+    sys.exit(main(load=lambda values, robot: kind(robot)))
