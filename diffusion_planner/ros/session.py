@@ -64,7 +64,7 @@ def run_sim(options):
         session.save(video)
         for text in report.summary_lines(session.rows, video, options.json):
             console.print(text, soft_wrap=True, highlight=False, markup=False)
-    return status
+    return status if interrupts.number is None else 128 + interrupts.number
 
 
 def _outcome(session, interrupts):
