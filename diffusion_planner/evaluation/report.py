@@ -51,7 +51,7 @@ def line(index, row):
     """Write a finished episode on one line, for logs."""
     outcome = f'target after {row["time_to_target_s"]:.2f} s' if row['success'] else 'target not reached'
     return (f'episode {index + 1}, seed {row["seed"]}: {outcome}, {row["contacts"]} contacts, plan {latency(row["plan_ms"])}, '
-            f'{row["limit_violations"]} limits exceeded, {row.get("deadline_misses", 0)} deadlines missed')
+            f'{row["limit_violations"]} limits exceeded, {row.get("deadline_misses", 0)} deadlines missed' + (f'; no plan, {row["note"]}' if row.get('note') else ''))
 
 
 def summary_lines(rows, video=None, json_path=None):
@@ -68,6 +68,7 @@ def summary_lines(rows, video=None, json_path=None):
              ('planning', f'p50 {number(figures["plan_ms_p50"], "{:.0f} ms")}, p95 {number(figures["plan_ms_p95"], "{:.0f} ms")}, '
                           f'{figures["plans"]} plans, {figures["deadline_misses"]} deadlines missed'),
              ('limits exceeded', f'{figures["limit_violations"]}'),
+             ('no plan', next((f'in episode {index + 1}: {row["note"]}' for index, row in enumerate(rows) if row.get('note')), None)),
              ('video', video), ('results', json_path)]
     return [f'{name:<16} {text}' for name, text in lines if text]
 

@@ -191,8 +191,10 @@ class Session:
             done = under_way and said is not None and said['done']
             self._shoot(seed, said if done else None)
             if done:
+                reason = monitor.reason
                 self._stop()
-                return self._row(seed, said)
+                row = self._row(seed, said)
+                return row if row['plan_ms'] else {**row, 'note': f'planner node says {reason}'}
             self._show(self._row(seed, said))
             if time.monotonic() > monitor.heard_s + SILENCE_S:
                 raise self._no_answer(f'sim node: no report of episode {seed} for {SILENCE_S:.0f} s')
