@@ -13,7 +13,7 @@ def find(relative):
     try:
         from ament_index_python.packages import get_package_share_directory
         shared = Path(get_package_share_directory('diffusion_planner')) / relative
-    except (ImportError, LookupError):
+    except (ImportError, LookupError, OSError):   # OSError: no ROS environment is set up
         shared = None
     if shared is None or not shared.exists():
         raise FileNotFoundError(f'{relative}: not found beside the package nor in its ament share folder')

@@ -14,7 +14,7 @@ import numpy as np
 from diffusion_planner.evaluation.assembly import load_planner
 from diffusion_planner.evaluation.metrics import summarise
 from diffusion_planner.planning.cycle import CycleSettings, PlanningCycle
-from diffusion_planner.planning.history import History
+from diffusion_planner.planning.history import History, NotReady
 from diffusion_planner.planning.planner import NoSafeCandidate
 from diffusion_planner.records import Goal
 from diffusion_planner.sim.env import ArmEnv
@@ -86,7 +86,10 @@ class Loop:
         return {**env.episode(), 'method': method, 'plan_ms': plan_ms, 'predicted_reward': predicted, **cycle.counters()}
 
     def _think(self, cycle, goal, seed):
-        observation, handover = cycle.begin(self.env.now_s)
+        try:
+            observation, handover = cycle.begin(self.env.now_s)
+        except NotReady:   # held back by what it touches: the chunk runs out first
+            return None, None
         try:
             return self.planner.plan(observation, goal, seed), handover
         except NoSafeCandidate as refused:

@@ -12,6 +12,9 @@ from diffusion_planner.records import MotionState
 from diffusion_planner.safety import check_chunk
 
 
+REST_RAD_S = 0.03     # slower than this an arm stands still, up to the noise of its encoders
+
+
 @dataclass(frozen=True)
 class CycleSettings:
     """What an operator may change about the cycle; scales are shares of the robot's own limits."""
@@ -43,10 +46,11 @@ class PlanningCycle:
     def __init__(self, planner, robot, settings, history):
         self.planner, self.robot, self.settings, self.history = planner, robot, settings, history
         self.limits = ShapingLimits.of(robot, settings.velocity_scale, settings.acceleration_scale, settings.jerk_rad_s3)
-        self.misses, self.plans, self.chunks = 0, 0, 0
+        self.misses, self.plans, self.chunks, self.strays = 0, 0, 0, 0
         self.rejected = Counter()
         self._lock = threading.RLock()
         self._running, self._before = None, None   # what the controller executes; what it did before that
+        self._jumps = history.jumps
         self._epoch = 0                            # counts whatever makes a plan under way void
 
     @property
@@ -60,11 +64,9 @@ class PlanningCycle:
         begin(now_s) -> observation: Observation, handover: MotionState. Raises NotReady.
         """
         with self._lock:
-            if not self.is_following():
-                self.restart()
-                raise NotReady('the arm is not where its chunk says; planning anew from the measured joints')
+            self._notice_jump()
             self._begun = self._epoch
-            handover = self._reference(now_s + self.settings.lead_s)
+            handover = self._reference(now_s, now_s + self.settings.lead_s)
         return self.history.observe(handover, now_s), handover
 
     def finish(self, plan, handover, ready_now_s):
@@ -80,6 +82,7 @@ class PlanningCycle:
             self.rejected['cannot be shaped'] += 1
             return None
         with self._lock:
+            self._notice_jump()
             if self._begun != self._epoch:
                 self.rejected['superseded'] += 1
                 return None
@@ -114,6 +117,7 @@ class PlanningCycle:
     def brake(self, now_s):
         """Replace what is running by a stop, as soon as the controller can be met: -> ActionChunk, or None at rest."""
         with self._lock:
+            self._notice_jump()
             self._epoch += 1
             if self._running is None or now_s >= self._running.end_s:
                 return None
@@ -134,30 +138,56 @@ class PlanningCycle:
         self.forget()
         self.history.clear()
 
-    def is_following(self):
-        """Return whether the newest measured joints are near the running chunk."""
-        with self._lock:
-            reading, chunk = self.history.newest_reading(), self._running
-            if chunk is None or reading is None or reading.stamp_s < chunk.origin_s:
-                return True
-            gap_rad = np.abs(reading.position_rad - sample(chunk, reading.stamp_s).position_rad).max()
-            return bool(gap_rad <= self.settings.following_tolerance_rad)
-
     def counters(self):
         """Report the counts so far, by reason."""
-        return {'plans': self.plans, 'chunks': self.chunks, 'deadline_misses': self.misses, 'rejected': dict(self.rejected)}
+        return {'plans': self.plans, 'chunks': self.chunks, 'deadline_misses': self.misses, 'strays': self.strays,
+                'rejected': dict(self.rejected)}
 
     def _take(self, chunk):
         self._before, self._running = self._running, chunk
         self._epoch += 1
         self.chunks += 1
 
-    def _reference(self, instant_s):
-        """Return the state that the arm is commanded to have at an instant, at rest where it stands if nothing runs."""
-        if self._running is not None:
-            return sample(self._running, instant_s)
+    def _notice_jump(self):
+        """Forget the chunk of an arm that was put elsewhere, as at the beginning of a simulated episode."""
+        if self._jumps != self.history.jumps:
+            self._jumps = self.history.jumps
+            self.forget()
+
+    def _reference(self, now_s, instant_s):
+        """Return the state that the arm is commanded to have at an instant. Raises NotReady."""
         reading = self.history.newest_reading()
         if reading is None:
             raise NotReady('waiting for joint states')
-        rest = np.zeros_like(reading.position_rad)
-        return MotionState(instant_s, reading.position_rad.copy(), rest, rest.copy())
+        if self._running is None:
+            return _at_rest(reading, instant_s)
+        gap_rad = self._gap_rad(reading)
+        if gap_rad.max() <= self.settings.following_tolerance_rad:
+            return sample(self._running, instant_s)
+        # Something is in the way. The controller goes on to the end of its chunk; from there it is called back.
+        if now_s < self._running.end_s:
+            raise NotReady('the arm does not follow its chunk, waiting for the end of that')
+        handover = _at_rest(reading, max(instant_s, now_s + self._return_s(gap_rad)))
+        self.strays += 1
+        return handover
+
+    def _gap_rad(self, reading):
+        """Return how far each joint is from the running chunk: -> [J], zeros before that has begun"""
+        if reading.stamp_s < self._running.origin_s:
+            return np.zeros_like(reading.position_rad)
+        return np.abs(reading.position_rad - sample(self._running, reading.stamp_s).position_rad)
+
+    def _return_s(self, gap_rad):
+        """Return how long the controller needs back over a gap at half the acceleration limits.
+
+        A quintic from rest to rest over a gap in time T peaks at 5.78 gap / T^2.
+        """
+        return float(np.sqrt(5.78 * (gap_rad / (0.5 * np.array(self.robot.acceleration_max_rad_s2))).max()))
+
+
+def _at_rest(reading, instant_s):
+    """Plan from the measured joints, once they rest: -> MotionState. Raises NotReady."""
+    if np.abs(reading.velocity_rad_s).max() > REST_RAD_S:
+        raise NotReady('waiting for the arm to come to rest')
+    rest = np.zeros_like(reading.position_rad)
+    return MotionState(instant_s, reading.position_rad.copy(), rest, rest.copy())

@@ -8,6 +8,9 @@ import numpy as np
 from diffusion_planner.records import JointReading, Observation
 
 
+JUMP_RAD, FASTEST_RAD_S = 0.2, 5.0
+
+
 class NotReady(RuntimeError):
     """There is not enough data for an observation; the text names what is missing."""
 
@@ -18,6 +21,7 @@ class History:
     def __init__(self, joint_count, cameras, context_offset_s=(-1.2, -0.4, 0.0), memory_s=5.0):
         self.joint_count, self.cameras, self.memory_s = joint_count, tuple(cameras), memory_s
         self.offset_s = np.array(context_offset_s, np.float64)
+        self.jumps = 0
         self._lock = threading.Lock()
         self._readings, self._frames = deque(), {camera: deque() for camera in self.cameras}
 
@@ -25,11 +29,16 @@ class History:
         """Store a JointReading or a Frame.
 
         Returns False for one that is not newer than the last of its kind. Raises KeyError for an unknown camera.
+        Joints that jump as no arm can were put there: what was seen before belongs to another episode and is forgotten.
         """
-        kept = self._readings if isinstance(record, JointReading) else self._frames[record.camera]
+        is_reading = isinstance(record, JointReading)
+        kept = self._readings if is_reading else self._frames[record.camera]
         with self._lock:
             if kept and record.stamp_s <= kept[-1].stamp_s:
                 return False
+            if is_reading and kept and _jumps(kept[-1], record):
+                self._clear()
+                self.jumps += 1
             kept.append(record)
             while len(kept) > 1 and kept[1].stamp_s <= record.stamp_s - self.memory_s:
                 kept.popleft()
@@ -38,9 +47,12 @@ class History:
     def clear(self):
         """Forget everything, as at the start of an episode."""
         with self._lock:
-            self._readings.clear()
-            for frames in self._frames.values():
-                frames.clear()
+            self._clear()
+
+    def _clear(self):
+        self._readings.clear()
+        for frames in self._frames.values():
+            frames.clear()
 
     def newest_reading(self):
         """Return the newest JointReading, or None."""
@@ -77,6 +89,12 @@ class History:
         return Observation(origin.stamp_s, self.offset_s.copy(), position_rad, velocity_rad_s,
                            np.stack([np.stack([frame.pixels for frame in row]) for row in chosen]),
                            np.array([[frame.stamp_s for frame in row] for row in chosen]), level)
+
+
+def _jumps(before, after):
+    """Return whether an arm cannot have moved so far: more than JUMP_RAD beyond what FASTEST_RAD_S explains."""
+    far_rad = np.abs(np.subtract(after.position_rad, before.position_rad)).max()
+    return far_rad > JUMP_RAD + FASTEST_RAD_S * (after.stamp_s - before.stamp_s)
 
 
 def _until(records, now_s):

@@ -99,13 +99,14 @@ class Engine:
         self.stopped = False
 
     def reset(self, stop_first=True):
-        """Begin a new episode. An arm in motion is stopped first; plans begin when it has come to rest."""
-        rest_s = self._brake() if stop_first and self.cycle.is_following() else 0.0
+        """Begin a new episode. An arm in motion is stopped first, and plans begin when it rests."""
+        if stop_first and not self._blocked:
+            self._brake()
         self.cycle.restart()
-        self.fault, self.newest_plan, self._blocked = '', None, False
+        self.fault, self.newest_plan = '', None
         if self.worker is not None:
-            self.worker.begin_again(rest_s)
-            self.worker.allowed = not self.stopped
+            self.worker.begin_again()
+            self.worker.allowed = not self._blocked
 
     def watch(self):
         """Look after freshness, the planning thread and the operator's wish: -> State, reason. Brakes where it must."""

@@ -51,9 +51,9 @@ class Worker(threading.Thread):
         self._once = True
         self.wake()
 
-    def begin_again(self, not_before_s=0.0):
-        """Forget warm start and schedule; plan from that instant on."""
-        self.not_before_s, self._reset = not_before_s, True
+    def begin_again(self):
+        """Forget warm start and schedule."""
+        self.not_before_s, self._reset = 0.0, True
         self.wake()
 
     def end(self, timeout_s):

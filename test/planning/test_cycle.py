@@ -74,7 +74,7 @@ def test_ten_chunks_join_in_position_velocity_and_acceleration():
         for field in ('position_rad', 'velocity_rad_s', 'acceleration_rad_s2'):
             np.testing.assert_allclose(getattr(left, field), getattr(right, field), atol=1e-9)
         before = chunk
-    assert arm.cycle.counters() == {'plans': 11, 'chunks': 11, 'deadline_misses': 0, 'rejected': {}}
+    assert arm.cycle.counters() == {'plans': 11, 'chunks': 11, 'deadline_misses': 0, 'strays': 0, 'rejected': {}}
 
 
 def test_a_late_plan_is_dropped_and_counted():
@@ -163,16 +163,39 @@ def test_a_plan_is_void_after_a_stop_or_reset(interrupt):
     assert arm.cycle.counters()['rejected'] == {'superseded': 1}
 
 
-def test_an_arm_that_was_moved_by_others_is_planned_for_anew():
+def test_an_arm_that_is_held_back_is_called_back_gently():
+    arm = Arm()
+    chunk = arm.plan(sweep_rad_s=0.3, joint=1)
+    held_rad, arm.see = arm.position_rad.copy(), lambda: arm.history.append(JointReading(arm.now_s, held_rad, np.zeros(7)))
+    arm.wait(1.5)
+    with pytest.raises(NotReady, match='does not follow'):
+        arm.cycle.begin(arm.now_s)
+    arm.wait(1.0)
+    gap_rad = chunk.position_rad[-1, 1] - held_rad[1]
+    _, handover = arm.cycle.begin(arm.now_s)
+    np.testing.assert_array_equal(handover.position_rad, held_rad)
+    # the way back at half of joint 2's 7.5 rad/s^2
+    assert handover.stamp_s - arm.now_s == pytest.approx(max(0.3, np.sqrt(5.78 * gap_rad / 3.75)), abs=1e-6)
+    assert arm.cycle.counters()['strays'] == 1
+
+
+def test_an_arm_that_was_put_elsewhere_is_planned_for_from_there():
     arm = Arm()
     arm.plan()
     arm.wait(0.5)
-    arm.cycle.history.append(JointReading(arm.now_s + 0.02, np.array(ROBOT.home_rad) + 1.0, np.zeros(7)))
-    with pytest.raises(NotReady, match='not where its chunk says'):
-        arm.cycle.begin(arm.now_s + 0.02)
-    assert arm.cycle.running is None
-    with pytest.raises(NotReady, match='waiting for joint states'):
-        arm.cycle.begin(arm.now_s + 0.02)
+    arm.position_rad = arm.position_rad + 1.0
+    arm.history.append(JointReading(arm.now_s + 0.02, arm.position_rad, np.zeros(7)))
+    arm.history.append(Frame(arm.now_s + 0.02, 'camera', np.zeros((2, 2, 3), np.uint8)))
+    assert arm.cycle.brake(arm.now_s + 0.02) is None      # that chunk is none of this arm's
+    _, handover = arm.cycle.begin(arm.now_s + 0.02)
+    np.testing.assert_array_equal(handover.position_rad, arm.position_rad)
+
+
+def test_without_a_chunk_plans_wait_for_rest():
+    arm = Arm()
+    arm.history.append(JointReading(10.02, arm.position_rad, np.full(7, 0.1)))
+    with pytest.raises(NotReady, match='come to rest'):
+        arm.cycle.begin(10.02)
 
 
 @pytest.mark.parametrize('settings', [{'min_lead_s': 0.4}, {'min_lead_s': 0.0}, {'chunk_s': 0.7}])

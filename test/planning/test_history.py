@@ -117,3 +117,12 @@ def test_filling_and_reading_at_once():
         seen = history.observe(origin(now_s + 0.3), now_s)
         assert seen.position_rad[1, 0] == pytest.approx(2 * (now_s - 0.1))
     thread.join()
+
+
+def test_joints_that_jump_begin_another_episode():
+    history = filled(2.0)
+    assert history.append(reading(2.02, position=4.0 + 0.29))      # 0.2 rad and 5 rad/s are believed
+    assert history.missing() == []
+    assert history.append(reading(2.04, position=4.29 + 0.31))
+    assert history.missing() == ['pictures of camera']
+    assert history.newest_reading().stamp_s == 2.04

@@ -8,7 +8,7 @@ from diffusion_planner.records import ImaginedPlan
 
 
 class Swing:
-    """Swings the first joint to and fro, whatever it sees."""
+    """Turns the last joint to and fro, which touches nothing, whatever it sees."""
 
     context_offset_s, cameras, picture_shape = (-1.2, -0.4, 0.0), ('camera',), (96, 96, 3)
     sweep_rad, offset_s = 0.5, np.linspace(0.2, 2.0, 10)
@@ -19,9 +19,9 @@ class Swing:
     def plan(self, observation, goal, seed):
         self.count += 1
         position_rad = np.tile(observation.position_rad[-1], (len(self.offset_s), 1))
-        position_rad[:, 0] += self.sweep_rad * self.offset_s * (1 if seed % 8 < 4 else -1)
+        position_rad[:, -1] += self.sweep_rad * self.offset_s * (1 if seed % 8 < 4 else -1)
         velocity_rad_s = np.zeros_like(position_rad)
-        velocity_rad_s[:, 0] = self.sweep_rad * (1 if seed % 8 < 4 else -1)
+        velocity_rad_s[:, -1] = self.sweep_rad * (1 if seed % 8 < 4 else -1)
         return ImaginedPlan(observation.origin_s, self.offset_s, position_rad, velocity_rad_s, np.zeros((len(self.offset_s), 2)),
                             {'reward': 0.5, 'judge': 0.5, 'typicality': 0.1}, {}, {'total': 1.0})
 

@@ -1,0 +1,120 @@
+"""Planner and simulator as separate processes over real topics: closed loop, and what ends it."""
+import signal
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+MODEL = ROOT / 'models/panda_reach/config.json'
+needs_model = pytest.mark.skipif(not MODEL.exists(), reason='models/panda_reach is not there: train it first')
+AUTOSTART = ('autostart:=true', 'use_sim_time:=true')
+LOCK_STEP = ('lock_step:=true', 'real_time_factor:=0.0', 'lock_step_timeout_s:=10.0')
+AT_REST_RAD_S = 0.005
+
+
+AIRY, NEXT_AIRY = 36, 16      # scenes that begin high above the table: turning the hand touches nothing
+
+
+def clean(episode):
+    """Nothing was rejected, no limit was left."""
+    return episode['rejected'] == {} and episode['limit_violations'] == 0
+
+
+@pytest.mark.parametrize('mode', [LOCK_STEP, ()], ids=['lock_step', 'real_time'])
+def test_chunks_follow_each_other_within_limits(bench, mode):
+    bench.start('sim', f'scene_seed:={AIRY}', *mode)
+    bench.start('swing', *AUTOSTART)
+    see = bench.observer
+    see.wait_status('NOMINAL')
+    see.next_episode(NEXT_AIRY)
+    see.wait(lambda: see.episode['seed'] == NEXT_AIRY and see.episode['elapsed_s'] >= 4.0, 40)
+    assert clean(see.episode)
+    assert see.episode['trajectories'] >= 6
+    assert see.plans and len(see.plans[-1]['points_m'][0]) == 3
+    assert np.ptp([message.position[-1] for message in see.joints]) > 0.1     # it moved
+
+
+@needs_model
+def test_the_shipped_model_reaches_the_target(bench):
+    bench.start('sim', *LOCK_STEP)
+    bench.start('planner', *AUTOSTART)
+    see, reached = bench.observer, 0
+    see.wait_status('NOMINAL', 60)
+    for seed in (1, 2, 3):
+        see.next_episode(seed)
+        see.wait(lambda: see.episode['seed'] == seed and (see.episode['success'] or see.episode['done']), 120)
+        assert see.episode['limit_violations'] == 0
+        assert see.episode['rejected'] == {}
+        reached += see.episode['success']
+    assert reached >= 2
+    assert {'seed', 'timing_ms', 'breakdown', 'rejected', 'points_m', 'arrival_s'} <= see.plans[-1].keys()
+
+
+def killed_in_motion(bench, planner, number):
+    """Start both, wait for motion, send the signal: -> planner process, seconds of simulated time until rest"""
+    bench.start('sim', f'scene_seed:={AIRY}')
+    process = bench.start(planner, *AUTOSTART)
+    see = bench.observer
+    see.wait_status('NOMINAL', 60)
+    see.wait(lambda: see.speed_rad_s() > 0.15, 60)
+    process.send_signal(number)
+    killed_s = stamp_s(see.joints[-1])
+    see.wait(lambda: see.speed_rad_s() < AT_REST_RAD_S, 10)
+    rest_s = stamp_s(see.joints[-1])
+    see.spin(0.5)
+    assert see.speed_rad_s() < AT_REST_RAD_S        # and stays there
+    see.wait(lambda: see.episode['now_s'] > rest_s)
+    assert clean(see.episode)
+    return process, rest_s - killed_s
+
+
+def stamp_s(message):
+    return message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+
+
+@pytest.mark.parametrize('planner', ['swing', pytest.param('planner', marks=needs_model)])
+def test_a_killed_planner_leaves_the_arm_to_come_to_rest(bench, planner):
+    process, seconds = killed_in_motion(bench, planner, signal.SIGKILL)
+    assert seconds < 1.5 + 0.3 + 1.0     # chunk, lead, brake tail
+    assert process.wait(5) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=['SIGINT', 'SIGTERM'])
+def test_a_signal_brakes_the_arm_and_exits_cleanly(bench, number):
+    process, seconds = killed_in_motion(bench, 'swing', number)
+    assert seconds < 1.0                 # long before the chunk would have ended
+    assert process.wait(5) == 0
+
+
+def test_stop_and_resume(bench):
+    bench.start('sim', f'scene_seed:={AIRY}')
+    bench.start('swing', *AUTOSTART)
+    see = bench.observer
+    see.wait_status('NOMINAL')
+    see.wait(lambda: see.speed_rad_s() > 0.15)
+    assert see.call('planner/stop').success
+    see.wait_status('BRAKING', 1)
+    see.wait(lambda: see.speed_rad_s() < AT_REST_RAD_S, 2)
+    sent = len(see.trajectories)
+    see.spin(1.0)
+    assert len(see.trajectories) == sent
+    assert see.call('planner/resume').success
+    see.wait_status('NOMINAL', 5)
+    see.wait(lambda: see.speed_rad_s() > 0.15, 5)
+    see.call('planner/reset')            # in motion: stops first, then begins anew
+    see.wait(lambda: see.speed_rad_s() < AT_REST_RAD_S, 2)
+    see.wait(lambda: see.speed_rad_s() > 0.15, 5)
+    moved_s = stamp_s(see.joints[-1])
+    see.wait(lambda: see.episode['now_s'] > moved_s)
+    assert clean(see.episode)
+
+
+def test_the_next_scene_without_a_word_to_the_planner(bench):
+    bench.start('sim', f'scene_seed:={AIRY}')
+    bench.start('swing', *AUTOSTART)
+    see = bench.observer
+    see.wait_status('NOMINAL')
+    see.wait(lambda: see.speed_rad_s() > 0.15)
+    assert see.call('sim/next_episode').message == f'scene {AIRY + 1}'
+    see.wait(lambda: see.episode['seed'] == AIRY + 1 and see.episode['trajectories'] >= 3)
+    see.wait_status('NOMINAL')
