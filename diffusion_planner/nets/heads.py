@@ -50,6 +50,15 @@ class RewardHead(nn.Module):
         # Four centimetres are 0.2 units of the embedding; starting near that width lets a rewarded posture pull at once.
         return 3.0 + top - torch.exp((slope + width + 3.0).clamp(max=7.0)) * distance
 
+    def shortfall(self, position, level, place, width):
+        """How far the calibrated log-odds are below their peak at the rewarded place: -> [...], at most 0.
+
+        This is what guidance climbs: unlike the log-probability it does not flatten at the border of the rewarded region.
+        """
+        distance = (self.posture(position) - place).square().sum(-1)
+        slope = self.certainty(self.level(level))[..., 1]
+        return -self.calibration[0] * torch.exp((slope + width + 3.0).clamp(max=7.0)) * distance
+
     def logit(self, position, level, place, width):
         """The same, calibrated: sigmoid of it is a probability."""
         scale, bias = self.calibration

@@ -9,7 +9,8 @@ from diffusion_planner.objectives import terms
 from diffusion_planner.records import ImaginedPlan
 
 # Weights of the objectives in the choice of the plan; per unit of probability, second, rad/s, radian and 99 % quantile.
-REWARD_WEIGHT, EARLINESS_WEIGHT, SMOOTHNESS_WEIGHT, CONSISTENCY_WEIGHT, TYPICALITY_WEIGHT = 4.0, 0.25, 0.5, 4.0, 0.3
+REWARD_WEIGHT, EARLINESS_WEIGHT, SMOOTHNESS_WEIGHT, CONSISTENCY_WEIGHT, TYPICALITY_WEIGHT = 4.0, 0.1, 0.5, 4.0, 1.0
+WARM_BONUS = 0.3   # for going on with the last plan: a path that changes its mind every half second is no path
 
 
 class NoSafeCandidate(RuntimeError):
@@ -24,27 +25,30 @@ class NoSafeCandidate(RuntimeError):
 class PlannerSettings:
     """What an operator may change."""
 
-    arrivals: int = 16                 # arrival times tried
-    samples: int = 3                   # far tokens per arrival time
-    far_steps: int = 10
+    arrivals: int = 14                 # arrival times tried
+    samples: int = 2                   # far tokens per arrival time
+    far_steps: int = 7
     fill_steps: int = 6
     fill_in: int = 11
     plans: int = 6                     # arrivals that are filled in
     shortest_s: float = 0.3
-    guidance_form: str = 'clean'
+    guidance_form: str = 'clean'       # clean, through or noisy, see diffusion.guidance
     guidance_max_shift: float = 0.8
-    reward_margin: float = 0.10        # an arrival this near the best predicted reward counts as arrived
-    typicality_limit: float = 1.5      # in units of the held-out 99 % quantile
-    deadline_ms: float = 0.0           # 0: none
+    reward_margin: float = 0.20        # an arrival this near the best predicted reward counts as arrived
+    typicality_limit: float = 1.0      # in units of the held-out 99 % quantile
+    slack_s: float = 0.6               # arrive this much after the earliest arrival: hurried paths cut corners
+    warm_samples: int = 4              # candidates that start from the last plan instead of from noise
+    warm_level: float = 0.5            # the noise they start at
 
 
 class Backend(Protocol):
     """What the planner needs of whoever runs the networks. Tokens are the backend's own arrays, in network space.
 
     encode(observation) -> context
-    imagine_far(context, offset_s [B], goal, settings, seed) -> far [B, 1, D]
+    imagine_far(context, offset_s [B], goal, settings, seed, warm [W, D]) -> far [B, 1, D]
     judge_far(context, far, offset_s [B], seed) -> {'reward', 'judge', 'typicality'} numpy [B]
-    fill_in(context, far, chosen [P], offset_s [B], settings, seed) -> tokens [P, F + 1, D]
+    fill_in(context, far, chosen [P], offset_s [B], settings, seed, warm [P, F, D]) -> tokens [P, F + 1, D]
+    network_tokens(position_rad [T, J], velocity_rad_s [T, J], latent [T, Z]) -> tokens [T, D]
     decode(tokens) -> position_rad [P, F + 1, J], velocity_rad_s [P, F + 1, J], latent [P, F + 1, Z]
     consistency(context, tokens, offset_s) -> numpy [P], radians by which inverse dynamics disagrees
     """
@@ -89,40 +93,64 @@ class Planner:
         watch, settings = Stopwatch(), self.settings
         context = self.backend.encode(observation)
         watch.lap('encode')
-        offset_s = self._arrivals()
-        far = self.backend.imagine_far(context, offset_s, goal, settings, seed, self._warm(observation))
+        offset_s, last = self._arrivals(observation.origin_s)
+        warm_far = None if last is None else self.backend.network_tokens(*last)[-1:].expand(settings.warm_samples, -1)
+        far = self.backend.imagine_far(context, offset_s, goal, settings, seed, warm_far)
         figures = self.backend.judge_far(context, far, offset_s, seed)
         watch.lap('far')
         chosen, rejected = self._choose_arrivals(figures, offset_s, goal, seed)
-        tokens = self.backend.fill_in(context, far, chosen, offset_s, settings, seed)
+        tokens = self.backend.fill_in(context, far, chosen, offset_s, settings, seed, self._warm_fill(chosen, offset_s, observation))
         watch.lap('fill')
         position_rad, velocity_rad_s, latent = self.backend.decode(tokens)
         fill_offset_s = offset_s[chosen][:, None] * (np.arange(tokens.shape[1]) + 1) / tokens.shape[1]
         best, breakdown = self._choose_plan(context, observation, tokens, fill_offset_s, position_rad, velocity_rad_s,
-                                            {name: values[chosen] for name, values in figures.items()}, rejected, goal)
+                                            {name: values[chosen] for name, values in figures.items()}, rejected, goal, self._is_warm(chosen))
         watch.lap('choose')
         plan = ImaginedPlan(observation.origin_s, fill_offset_s[best], position_rad[best], velocity_rad_s[best],
                             latent[best], breakdown, rejected, watch.laps_ms())
         self.previous = plan
         return plan
 
-    def _arrivals(self):
-        """Lay out the arrival times of all far candidates: -> offset_s [B]"""
-        settings = self.settings
-        times = np.linspace(settings.shortest_s, self.model.horizon_s, settings.arrivals)
-        return np.repeat(times, settings.samples).astype(np.float32)
+    def _arrivals(self, origin_s):
+        """Lay out the arrival times of all far candidates: -> offset_s [B], last
 
-    def _warm(self, observation):
-        """Return the last plan's far posture, so that candidates near it compete: -> (position, velocity) | None"""
-        if self.previous is None or observation.origin_s - self.previous.origin_s > 2.0:
+        The last rows arrive when the last plan would. `last` is its far token's (position [1, J], velocity [1, J],
+        latent [1, Z]), or None where there is no last plan to go on with.
+        """
+        settings = self.settings
+        times = np.repeat(np.linspace(settings.shortest_s, self.model.horizon_s, settings.arrivals), settings.samples)
+        if self.previous is None or not settings.warm_samples or origin_s - self.previous.origin_s > 2.0:
+            return times.astype(np.float32), None
+        left_s = self.previous.origin_s + self.previous.offset_s[-1] - origin_s
+        warm = np.full(settings.warm_samples, np.clip(left_s, settings.shortest_s, self.model.horizon_s))
+        last = tuple(getattr(self.previous, name)[-1:] for name in ('position_rad', 'velocity_rad_s', 'latent'))
+        return np.concatenate([times, warm]).astype(np.float32), last
+
+    def _warm_fill(self, chosen, offset_s, observation):
+        """Shift the last plan in time onto the fill-in tokens of warm candidates: -> tokens [P, F, D], NaN elsewhere, or None"""
+        cold = self.settings.arrivals * self.settings.samples
+        if len(offset_s) == cold or not (chosen >= cold).any():
             return None
-        return self.previous.position_rad[-1], self.previous.velocity_rad_s[-1]
+        previous, fill = self.previous, self.settings.fill_in
+        arrival_s = offset_s[-1]
+        instants = observation.origin_s + arrival_s * np.arange(1, fill + 1) / (fill + 1) - previous.origin_s
+        known_s = np.concatenate([[0.0], previous.offset_s])
+
+        def shifted(values, first):
+            columns = np.concatenate([first[None], values]).T
+            return np.stack([np.interp(instants, known_s, column) for column in columns], 1)
+        tokens = self.backend.network_tokens(
+            shifted(previous.position_rad, previous.position_rad[0]), shifted(previous.velocity_rad_s, previous.velocity_rad_s[0]),
+            shifted(previous.latent, previous.latent[0]))
+        warm = tokens[None].repeat(len(chosen), 1, 1)
+        warm[np.flatnonzero(chosen < cold)] = float('nan')
+        return warm
 
     def _choose_arrivals(self, figures, offset_s, goal, seed):
         """Pick the far candidates to fill in: -> chosen [P], rejected {reason: count}
 
-        Earliest first among those whose predicted reward, by the more doubtful of the two heads, is near the best and
-        whose far token is typical. Without guidance reward has no say and the arrival is drawn at random.
+        A little later than the earliest among those whose predicted reward, by the more doubtful of the two heads, is near
+        the best and whose far token is typical. Without guidance reward has no say and the arrival is drawn at random.
         """
         settings = self.settings
         typical = figures['typicality'] <= settings.typicality_limit
@@ -135,9 +163,15 @@ class Planner:
         reward = np.minimum(figures['reward'], figures['judge'])[usable]
         arrived = usable[reward >= reward.max() - settings.reward_margin]
         rejected['predicted reward lower'] = int(len(usable) - len(arrived))
-        return arrived[np.argsort(offset_s[arrived], kind='stable')][:settings.plans], rejected
+        wanted_s = offset_s[arrived].min() + settings.slack_s
+        order = np.abs(offset_s[arrived] - wanted_s) - 10.0 * self._is_warm(arrived)   # the last plan always competes
+        return arrived[np.argsort(order, kind='stable')][:settings.plans], rejected
 
-    def _choose_plan(self, context, observation, tokens, offset_s, position_rad, velocity_rad_s, figures, rejected, goal):
+    def _is_warm(self, chosen):
+        """Whether candidates go on with the last plan: -> bool [P]"""
+        return chosen >= self.settings.arrivals * self.settings.samples
+
+    def _choose_plan(self, context, observation, tokens, offset_s, position_rad, velocity_rad_s, figures, rejected, goal, warm):
         """Pick the plan: within limits, consistent, smooth, early: -> index, breakdown"""
         origin = np.repeat(observation.position_rad[None, -1:], len(position_rad), 0)
         path_rad = np.concatenate([origin, position_rad], 1)
@@ -152,7 +186,7 @@ class Planner:
         use_reward = goal.guidance_scale != 0 or goal.candidates_only
         score = (use_reward * REWARD_WEIGHT * np.minimum(values['reward'], values['judge'])
                  + EARLINESS_WEIGHT * terms.earliness(offset_s) + SMOOTHNESS_WEIGHT * values['smoothness']
-                 - CONSISTENCY_WEIGHT * values['consistency_rad'] - TYPICALITY_WEIGHT * values['typicality'])
+                 - CONSISTENCY_WEIGHT * values['consistency_rad'] - TYPICALITY_WEIGHT * values['typicality'] + WARM_BONUS * warm)
         best = int(fit[np.argmax(score[fit])])
         return best, {'score': float(score[best]), **{name: float(column[best]) for name, column in values.items()}}
 

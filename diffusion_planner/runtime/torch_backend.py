@@ -12,6 +12,7 @@ from diffusion_planner.diffusion.samplers import MultistepStep, sample
 from diffusion_planner.runtime import checkpoint
 
 CACHED_PICTURES = 64
+PULL = 0.1     # what scale 1 means: the metric head is so sharp that more leaves the prior no say in the last steps
 
 
 class Context:
@@ -65,26 +66,34 @@ class TorchBackend:
 
     @torch.no_grad()
     def imagine_far(self, context, offset_s, goal, settings, seed, warm=None):
-        """Denoise a far token per arrival time, pulled towards reward: -> far [B, 1, D]"""
+        """Denoise a far token per arrival time, pulled towards reward: -> far [B, 1, D]
+
+        The last rows start from the last plan's far token (warm [W, D], noised to settings.warm_level), the others from noise.
+        """
         batch, generator = len(offset_s), torch.Generator().manual_seed(seed)
         known, level, seconds = context.repeat(batch)
         far_s = torch.tensor(offset_s, device=self.device)[:, None]
         noise = torch.randn(batch, 1, self.layout.width, generator=generator).to(self.device)
+        far_level = torch.ones_like(far_s)
+        if warm is not None:
+            far_level[-len(warm):] = settings.warm_level
+            noise[-len(warm):] = add_noise(warm[:, None], noise[-len(warm):], far_level[-len(warm):])
+        tokens = sample(_holding(self._guided(context, goal, settings), context), torch.cat([known, noise], 1),
+                        _matrix(level, far_level, settings.far_steps), torch.cat([seconds, far_s], 1), step=MultistepStep())
+        return tokens[:, -1:]
+
+    def _guided(self, context, goal, settings):
+        """Wrap the denoiser so that the last token is pulled towards reward."""
+        scale = 0 if goal.candidates_only else float(goal.guidance_scale)
         mask = torch.zeros(self.layout.width, dtype=torch.bool, device=self.device)
         mask[self.layout.position] = True   # pressure on what the arm does not control only leaves the data (DESIGN 9)
+        place, width = context.places[0]
 
-        def objective(tokens, at_level):
-            return torch.nn.functional.logsigmoid(self._odds(0, context, tokens[:, -1:], at_level[:, -1:]))[:, 0]
+        def objective(tokens, level):
+            return self.network.guide_head.shortfall(tokens[:, -1, self.layout.position], level[:, -1], place, width)
 
-        scale = 0 if goal.candidates_only else float(goal.guidance_scale)
-        denoise = guide(self.network.denoise, objective, scale, form=settings.guidance_form, mask=mask,
-                        max_shift=settings.guidance_max_shift,
-                        proximal=settings.guidance_form != 'noisy')
-        start = torch.cat([level, torch.ones_like(far_s)], 1)
-        matrix = torch.stack([scheduling_matrix(torch.ones(1), settings.far_steps)[:, 0]], 1)
-        tokens = sample(_holding(denoise, start, context), torch.cat([known, noise], 1), _matrix(matrix, start),
-                        torch.cat([seconds, far_s], 1), step=MultistepStep())
-        return tokens[:, -1:]
+        return guide(self.network.denoise, objective, PULL * scale, form=settings.guidance_form, mask=mask,
+                     max_shift=settings.guidance_max_shift, proximal=settings.guidance_form != 'noisy')
 
     @torch.no_grad()
     def judge_far(self, context, far, offset_s, seed):
@@ -106,19 +115,32 @@ class TorchBackend:
         return residual / np.array(table['q99'])[band]
 
     @torch.no_grad()
-    def fill_in(self, context, far, chosen, offset_s, settings, seed):
-        """Denoise the tokens between the origin and each chosen far token, both ends known: -> [P, F + 1, D]"""
+    def fill_in(self, context, far, chosen, offset_s, settings, seed, warm=None):
+        """Denoise the tokens between the origin and each chosen far token, both ends known: -> [P, F + 1, D]
+
+        Where warm [P, F, D] is not NaN the tokens start from it, noised to settings.warm_level, and else from noise.
+        """
         count, fill = len(chosen), settings.fill_in
         known, level, seconds = context.repeat(count)
         far_s = torch.tensor(offset_s[chosen], device=self.device)[:, None]
         share = torch.arange(1, fill + 2, device=self.device) / (fill + 1)
         noise = torch.randn(count, fill, self.layout.width, generator=torch.Generator().manual_seed(seed + 2)).to(self.device)
-        start = torch.cat([level, torch.ones(count, fill, device=self.device), torch.zeros_like(far_s)], 1)
-        matrix = scheduling_matrix(torch.ones(1), settings.fill_steps)
-        between = torch.cat([matrix.expand(-1, fill), torch.zeros(len(matrix), 1)], 1)
-        tokens = sample(_holding(self.network.denoise, start, context), torch.cat([known, noise, far[chosen]], 1),
-                        _matrix(between, start), torch.cat([seconds, far_s * share], 1), step=MultistepStep())
+        between = torch.ones(count, fill, device=self.device)
+        if warm is not None:
+            has = ~warm.isnan().any(-1)
+            between = torch.where(has, settings.warm_level, between)
+            noise = torch.where(has[..., None], add_noise(warm.nan_to_num(), noise, between), noise)
+        imagined = torch.cat([between, torch.zeros_like(far_s)], 1)
+        tokens = sample(_holding(self.network.denoise, context), torch.cat([known, noise, far[chosen]], 1),
+                        _matrix(level, imagined, settings.fill_steps), torch.cat([seconds, far_s * share], 1), step=MultistepStep())
         return tokens[:, -fill - 1:]
+
+    def network_tokens(self, position_rad, velocity_rad_s, latent):
+        """Bring a decoded plan back to network space: position, velocity [T, J], latent [T, Z] (network space) -> [T, D]"""
+        motion = torch.tensor(np.concatenate([position_rad, velocity_rad_s], 1), dtype=torch.float32, device=self.device)
+        normalizer, own = self.network.normalizer, self.layout.motion
+        return torch.cat([(motion - normalizer.mean[own]) / normalizer.spread[own],
+                          torch.tensor(latent, dtype=torch.float32, device=self.device)], 1)
 
     def decode(self, tokens):
         """Bring tokens to SI units: -> position_rad, velocity_rad_s [P, T, J], latent [P, T, Z] (network space), numpy"""
@@ -144,15 +166,14 @@ class TorchBackend:
         return self.network.decode_pictures(torch.as_tensor(latent, device=self.device)[None])[0].cpu().numpy()
 
 
-def _matrix(imagined, start):
-    """Put the context's constant levels before the imagined tokens' schedule: -> [S + 1, B, T]"""
-    batch, count = start.shape
-    context = count - imagined.shape[1]
-    rows = imagined[:, None, :].expand(-1, batch, -1).to(start.device)
-    return torch.cat([start[None, :, :context].expand(len(rows), -1, -1), rows], 2)
+def _matrix(context_level, imagined_level, steps):
+    """Schedule imagined tokens from their own levels to 0 beside a context that keeps its levels: -> [S + 1, B, T]"""
+    share = scheduling_matrix(torch.ones(1, device=imagined_level.device), steps)   # every imagined token falls alike
+    imagined = share[:, :, None] * imagined_level
+    return torch.cat([context_level.expand(len(imagined), *context_level.shape), imagined], 2)
 
 
-def _holding(denoise, start, context):
+def _holding(denoise, context):
     """Wrap a denoiser so that context tokens come out as they went in, raised levels included."""
     count = context.tokens.shape[1]
 

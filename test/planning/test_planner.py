@@ -7,7 +7,7 @@ from diffusion_planner.records import Goal, Observation
 from diffusion_planner.sim.scene import default_robot
 
 ROBOT = default_robot()
-SETTINGS = PlannerSettings(arrivals=4, samples=1, plans=2, shortest_s=1.0, reward_margin=0.1, typicality_limit=1.0)   # arrivals at 1, 2, 3, 4 s
+SETTINGS = PlannerSettings(arrivals=4, samples=1, plans=2, shortest_s=1.0, reward_margin=0.1, typicality_limit=1.0, warm_samples=0)   # arrivals at 1, 2, 3, 4 s
 
 
 class Tokens:
@@ -35,7 +35,7 @@ class WrittenDown:
     def judge_far(self, context, far, offset_s, seed):
         return self.figures
 
-    def fill_in(self, context, far, chosen, offset_s, settings, seed):
+    def fill_in(self, context, far, chosen, offset_s, settings, seed, warm):
         return Tokens(chosen)
 
     def decode(self, tokens):
@@ -84,7 +84,7 @@ def test_a_plan_beyond_the_joint_limits_is_rejected():
 def test_at_scale_zero_reward_has_no_say():
     """The arrival is drawn at random, so over seeds a plan with the lowest reward is taken too."""
     backend = WrittenDown([0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0], [0.5] * 4)
-    planner = Planner(backend, ROBOT, PlannerSettings(arrivals=4, samples=1, plans=1, shortest_s=1.0))
+    planner = Planner(backend, ROBOT, PlannerSettings(arrivals=4, samples=1, plans=1, shortest_s=1.0, warm_samples=0))
     origin = Observation(0.0, np.zeros(1), np.array([ROBOT.home_rad]), np.zeros((1, 7)), np.zeros((1, 1, 2, 2, 3), np.uint8),
                          np.zeros((1, 1)), np.zeros(1))
     arrivals = {planner.plan(origin, Goal(0.0), seed).breakdown['arrival_s'] for seed in range(30)}
