@@ -147,7 +147,8 @@ class Engine:
         if stale := self._stale(self.values['joint_timeout_s'], self.values['camera_timeout_s']):
             return stale
         counters, now_s = self.cycle.counters(), self.hooks.now_s()
-        counts = counters['deadline_misses'], sum(counters['rejected'].values())
+        refused = {reason: count for reason, count in counters['rejected'].items() if reason != 'superseded'}   # that was us
+        counts = counters['deadline_misses'], sum(refused.values())
         if counts != self._trouble[0]:
             self._trouble = counts, now_s
         recent = 0 <= now_s - self._trouble[1] < RECENT_S

@@ -34,7 +34,7 @@ class Entry:
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, self.kind) or isinstance(value, bool) != (self.kind is bool):
-            return expected + f'a {self.kind.__name__}'
+            return expected + self.kind.__name__
         if self.choices and value not in self.choices:
             return expected + f'one of {", ".join(self.choices)}'
         if self.low is not None and not (math.isfinite(value) and self.low <= value <= self.high):
@@ -58,7 +58,7 @@ PLANNER = (
     Entry('robot', 'config/panda.yaml', '', 'robot file: joint names and limits'),
     Entry('backend', 'torch', '', 'what runs the networks', choices=('torch',)),
     Entry('threads', 1, '', 'CPU threads of the backend', 1, 64),
-    Entry('seed', 0, '', 'seed of the first plan; each plan adds one', 0, 2**31 - 1),
+    Entry('seed', 0, '', 'seed of the first plan of an episode; each plan adds one', 0, 2**31 - 1),
     Entry('guidance_scale', OWN_SCALE, '', 'how strongly the reward pulls the plan; 0: not at all, -1: as the model recommends',
           -1.0, 100.0, read_only=False),
     Entry('replan_period_s', 0.5, 's', 'time between plans', 0.05, 10.0),

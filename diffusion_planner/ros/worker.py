@@ -29,7 +29,7 @@ class Worker(threading.Thread):
 
     def __init__(self, planner, cycle, hooks, first_seed):
         super().__init__(name='planning', daemon=True)
-        self.planner, self.cycle, self.hooks, self.seed = planner, cycle, hooks, first_seed
+        self.planner, self.cycle, self.hooks, self.seed, self.first_seed = planner, cycle, hooks, first_seed, first_seed
         self.allowed, self.not_before_s, self.waiting_for = False, 0.0, ''
         self._next_s, self._once, self._reset, self._ending = 0.0, False, False, False
         self._wake, self._busy_since, self._failures = threading.Event(), None, 0
@@ -39,7 +39,7 @@ class Worker(threading.Thread):
             self._wake.wait(self.IDLE_S)
             self._wake.clear()
             if self._reset:
-                self._reset, self._next_s, self._failures = False, 0.0, 0
+                self._reset, self._next_s, self._failures, self.seed = False, 0.0, 0, self.first_seed
                 self.planner.reset()
             if self._is_due(now_s := self.hooks.now_s()):
                 self._attempt(now_s)
@@ -52,7 +52,7 @@ class Worker(threading.Thread):
         self.wake()
 
     def begin_again(self):
-        """Forget warm start and schedule."""
+        """Forget warm start and schedule, and count seeds from the first again: equal episodes get equal plans."""
         self.not_before_s, self._reset = 0.0, True
         self.wake()
 

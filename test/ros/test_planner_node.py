@@ -129,7 +129,7 @@ def test_a_missing_model_is_a_fault_that_the_node_outlives(rig):
 
 @pytest.mark.parametrize('parameter, said', [
     ('lead_s:=-1.0', 'lead_s: got -1.0, expected 0.02 to 5 s'),
-    ('velocity_scale:=fast', "velocity_scale: got 'fast', expected a float"),
+    ('velocity_scale:=fast', "velocity_scale: got 'fast', expected float"),
     ('led_s:=0.3', 'led_s: unknown, expected one of'),
     ('backend:=magic', "backend: got 'magic', expected one of torch"),
 ])

@@ -1,11 +1,11 @@
 """Planner and simulator as separate processes over real topics: closed loop, and what ends it."""
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
-MODEL = ROOT / 'models/panda_reach/config.json'
+MODEL = Path(__file__).resolve().parents[2] / 'models/panda_reach/config.json'
 needs_model = pytest.mark.skipif(not MODEL.exists(), reason='models/panda_reach is not there: train it first')
 AUTOSTART = ('autostart:=true', 'use_sim_time:=true')
 LOCK_STEP = ('lock_step:=true', 'real_time_factor:=0.0', 'lock_step_timeout_s:=10.0')
