@@ -13,7 +13,7 @@ import numpy as np
 
 from diffusion_planner.evaluation.assembly import load_planner
 from diffusion_planner.evaluation.metrics import summarise
-from diffusion_planner.planning.cycle import CycleSettings, PlanningCycle
+from diffusion_planner.planning.cycle import CycleSettings, NotFollowing, PlanningCycle
 from diffusion_planner.planning.history import History, NotReady
 from diffusion_planner.planning.planner import NoSafeCandidate
 from diffusion_planner.records import Goal
@@ -88,7 +88,9 @@ class Loop:
     def _think(self, cycle, goal, seed):
         try:
             observation, handover = cycle.begin(self.env.now_s)
-        except NotReady:   # held back by what it touches: the chunk runs out first
+        except NotReady as missing:   # held back by what it touches: stop, and plan anew from there
+            if isinstance(missing, NotFollowing) and (stop := cycle.brake(self.env.now_s)):
+                self.env.controller.accept(trajectory(stop, self.robot.joint_names, self.env.now_s), self.env.now_s)
             return None, None
         try:
             return self.planner.plan(observation, goal, seed), handover

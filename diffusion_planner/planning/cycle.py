@@ -15,6 +15,10 @@ from diffusion_planner.safety import check_chunk
 REST_RAD_S = 0.03     # slower than this an arm stands still, up to the noise of its encoders
 
 
+class NotFollowing(NotReady):
+    """The arm is not where its chunk says: the chunk must be stopped before the next plan."""
+
+
 @dataclass(frozen=True)
 class CycleSettings:
     """What an operator may change about the cycle; scales are shares of the robot's own limits."""
@@ -50,6 +54,8 @@ class PlanningCycle:
         self.rejected = Counter()
         self._lock = threading.RLock()
         self._running, self._before = None, None   # what the controller executes; what it did before that
+        self._stopping = None                      # the newest brake
+        self._strayed = False                      # whether the arm has left its chunk since the last plan
         self._jumps = history.jumps
         self._epoch = 0                            # counts whatever makes a plan under way void
 
@@ -61,7 +67,8 @@ class PlanningCycle:
     def begin(self, now_s):
         """Choose where the next plan takes over.
 
-        begin(now_s) -> observation: Observation, handover: MotionState. Raises NotReady.
+        begin(now_s) -> observation: Observation, handover: MotionState. Raises NotReady, or NotFollowing, to which `brake`
+        is the answer.
         """
         with self._lock:
             self._notice_jump()
@@ -94,6 +101,7 @@ class PlanningCycle:
                 self.rejected.update(reasons)
                 return None
             self._take(chunk)
+            self._strayed = False
         return chunk
 
     def withdraw(self, reasons, deadline=False):
@@ -123,15 +131,15 @@ class PlanningCycle:
                 return None
             # Before its first point the controller is on its own way there, which only that point describes exactly.
             start = sample(self._running, max(now_s + self.settings.min_lead_s, self._running.origin_s))
-            chunk = brake(start, self.limits)
-            self._take(chunk)
-            return chunk
+            self._stopping = brake(start, self.limits)
+            self._take(self._stopping)
+            return self._stopping
 
     def forget(self):
         """Drop the running chunk: the next plan starts from the measured joints."""
         with self._lock:
             self._epoch += 1
-            self._running = self._before = None
+            self._running, self._before, self._strayed = None, None, False
 
     def restart(self):
         """Begin a new episode: forget the chunk and everything seen. The planner's own reset is its thread's business."""
@@ -160,16 +168,19 @@ class PlanningCycle:
         if reading is None:
             raise NotReady('waiting for joint states')
         if self._running is None:
-            return _at_rest(reading, instant_s)
+            if np.abs(reading.velocity_rad_s).max() > REST_RAD_S:
+                raise NotReady('waiting for the arm to come to rest')
+            return _standing(reading, instant_s)
         gap_rad = self._gap_rad(reading)
-        if gap_rad.max() <= self.settings.following_tolerance_rad:
+        self._strayed |= bool(gap_rad.max() > self.settings.following_tolerance_rad)
+        if not self._strayed:
             return sample(self._running, instant_s)
-        # Something is in the way. The controller goes on to the end of its chunk; from there it is called back.
+        # Something is in the way: the controller must stop where it has got to, and is called back from there.
         if now_s < self._running.end_s:
-            raise NotReady('the arm does not follow its chunk, waiting for the end of that')
-        handover = _at_rest(reading, max(instant_s, now_s + self._return_s(gap_rad)))
+            kind = NotReady if self._running is self._stopping else NotFollowing
+            raise kind('the arm does not follow its chunk')
         self.strays += 1
-        return handover
+        return _standing(reading, max(instant_s, now_s + self._return_s(gap_rad)))
 
     def _gap_rad(self, reading):
         """Return how far each joint is from the running chunk: -> [J], zeros before that has begun"""
@@ -185,9 +196,7 @@ class PlanningCycle:
         return float(np.sqrt(5.78 * (gap_rad / (0.5 * np.array(self.robot.acceleration_max_rad_s2))).max()))
 
 
-def _at_rest(reading, instant_s):
-    """Plan from the measured joints, once they rest: -> MotionState. Raises NotReady."""
-    if np.abs(reading.velocity_rad_s).max() > REST_RAD_S:
-        raise NotReady('waiting for the arm to come to rest')
+def _standing(reading, instant_s):
+    """Take the measured joints, at rest, for the state at an instant: -> MotionState"""
     rest = np.zeros_like(reading.position_rad)
     return MotionState(instant_s, reading.position_rad.copy(), rest, rest.copy())

@@ -5,6 +5,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Callable
 
+from diffusion_planner.planning.cycle import NotFollowing
 from diffusion_planner.planning.history import NotReady
 from diffusion_planner.planning.planner import NoSafeCandidate
 from diffusion_planner.records import Goal
@@ -81,6 +82,8 @@ class Worker(threading.Thread):
             self._failures = 0
         except NotReady as missing:
             self.waiting_for = str(missing)
+            if isinstance(missing, NotFollowing) and (stop := self.cycle.brake(now_s)):
+                self._send(stop)
         except Exception:
             self._failures += 1
             self.hooks.log(f'planning failed, {self._failures} in a row:\n{traceback.format_exc()}')
@@ -100,17 +103,21 @@ class Worker(threading.Thread):
             plan = self.planner.plan(observation, Goal(guidance_scale=self.hooks.guidance_scale()), seed)
         except NoSafeCandidate as refused:
             self.cycle.refuse(refused)
+            self._next_s = now_s   # at once, with another seed
             return
         chunk = self.cycle.finish(plan, handover, self.hooks.now_s())
-        if chunk is not None:
-            self._send(chunk)
+        if chunk is None or not self._send(chunk):
+            self._next_s = now_s
         self.hooks.report(plan, seed)
 
     def _send(self, chunk):
+        """Hand a chunk on unless time has run past its beginning: -> whether it went out"""
         try:
             # Shaping took its time, too; half of the margin must still be there.
             if chunk.origin_s - self.hooks.now_s() < 0.5 * self.cycle.settings.min_lead_s:
                 raise ValueError('too late')
             self.hooks.send(chunk)
+            return True
         except ValueError:
             self.cycle.withdraw([], deadline=True)
+            return False
