@@ -75,3 +75,20 @@ class InverseDynamics(nn.Module):
     def forward(self, near, far, gap_s):
         # The network adds to what standing still would command.
         return near[..., :near.shape[-1] // 2] + self.net(torch.cat([near, far, gap_s[..., None]], -1))
+
+
+class FamiliarityHead(nn.Module):
+    """Log-odds that a posture is one of play rather than one that nobody chose: forward(position [..., J]) -> [...]
+
+    Trained to tell postures of the data from postures on straight lines between them and from postures shaken about
+    (noise-contrastive estimation, Gutmann & Hyvarinen 2010). Where play never goes, through a wall say, the odds are low,
+    although nobody ever labelled a collision. `floor` is what nearly all held-out postures exceed.
+    """
+
+    def __init__(self, joints, width=128):
+        super().__init__()
+        self.net = perceptron(joints, width, 1, depth=3)
+        self.register_buffer('floor', torch.zeros(()))
+
+    def forward(self, position):
+        return self.net(position)[..., 0]

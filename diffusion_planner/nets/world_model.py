@@ -7,7 +7,7 @@ from torch import nn
 from diffusion_planner.layout import Layout
 from diffusion_planner.nets.denoiser import Denoiser
 from diffusion_planner.nets.encoders import Decoder, Encoder
-from diffusion_planner.nets.heads import InverseDynamics, RewardHead, perceptron
+from diffusion_planner.nets.heads import FamiliarityHead, InverseDynamics, RewardHead, perceptron
 from diffusion_planner.nets.normalizer import Normalizer
 
 
@@ -45,6 +45,7 @@ class WorldModel(nn.Module):
         self.guide_head, self.judge_head = RewardHead(joints, pictures), RewardHead(joints, pictures)
         self.terminal_head = perceptron(self.layout.width, 64, 1)
         self.inverse_dynamics = InverseDynamics(joints)
+        self.familiarity = FamiliarityHead(joints)
         self.denoiser = Denoiser(self.layout.width, config.width, config.depth, config.heads)
 
     def encode_pictures(self, pixels):

@@ -37,6 +37,8 @@ class PlannerSettings:
     reward_margin: float = 0.20        # an arrival this near the best predicted reward counts as arrived
     typicality_limit: float = 1.0      # in units of the held-out 99 % quantile
     slack_s: float = 0.6               # arrive this much after the earliest arrival: hurried paths cut corners
+    familiarity_scale: float = 1.0     # how strongly paths are kept to postures of a kind seen at play
+    familiarity_max_shift: float = 0.2
     warm_samples: int = 4              # candidates that start from the last plan instead of from noise
     warm_level: float = 0.5            # the noise they start at
 
@@ -50,6 +52,7 @@ class Backend(Protocol):
     fill_in(context, far, chosen [P], offset_s [B], settings, seed, warm [P, F, D]) -> tokens [P, F + 1, D]
     network_tokens(position_rad [T, J], velocity_rad_s [T, J], latent [T, Z]) -> tokens [T, D]
     decode(tokens) -> position_rad [P, F + 1, J], velocity_rad_s [P, F + 1, J], latent [P, F + 1, Z]
+    familiarity(context, tokens) -> numpy [P], below 0 where a path leaves what was seen at play
     consistency(context, tokens, offset_s) -> numpy [P], radians by which inverse dynamics disagrees
     """
 
@@ -176,13 +179,16 @@ class Planner:
         origin = np.repeat(observation.position_rad[None, -1:], len(position_rad), 0)
         path_rad = np.concatenate([origin, position_rad], 1)
         times_s = np.concatenate([np.zeros((len(offset_s), 1)), offset_s], 1)
-        fit = np.flatnonzero(terms.within_limits(path_rad, times_s, self.robot))
-        rejected['joint limits'] = len(path_rad) - len(fit)
+        familiarity = self.backend.familiarity(context, tokens)
+        legal = terms.within_limits(path_rad, times_s, self.robot)
+        rejected['joint limits'] = int((~legal).sum())
+        rejected['unfamiliar posture'] = int((legal & (familiarity < 0)).sum())
+        fit = np.flatnonzero(legal & (familiarity >= 0))
         if len(fit) == 0:
             raise NoSafeCandidate(rejected)
         values = {'reward': figures['reward'], 'judge': figures['judge'], 'typicality': figures['typicality'],
                   'consistency_rad': self.backend.consistency(context, tokens, offset_s),
-                  'smoothness': terms.smoothness(path_rad, times_s), 'arrival_s': offset_s[:, -1]}
+                  'familiarity': familiarity, 'smoothness': terms.smoothness(path_rad, times_s), 'arrival_s': offset_s[:, -1]}
         use_reward = goal.guidance_scale != 0 or goal.candidates_only
         score = (use_reward * REWARD_WEIGHT * np.minimum(values['reward'], values['judge'])
                  + EARLINESS_WEIGHT * terms.earliness(offset_s) + SMOOTHNESS_WEIGHT * values['smoothness']

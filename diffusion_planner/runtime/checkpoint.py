@@ -20,7 +20,9 @@ def save(folder, model, planning, training):
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / 'model.safetensors'
     part = weights.with_suffix('.part')
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, part)
+    # Half precision does for pictures, and keeps the file small; everything else stays as it was trained.
+    save_file({name: (value.half() if name.startswith(('encoder.', 'decoder.')) else value).contiguous()
+               for name, value in model.state_dict().items()}, part)
     os.replace(part, weights)
     write_config(folder, {'format': FORMAT, 'sha256': _sha256(weights), 'model': to_mapping(model.config),
                           'planning': planning, 'training': training})

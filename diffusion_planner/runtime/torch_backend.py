@@ -12,6 +12,8 @@ from diffusion_planner.diffusion.samplers import MultistepStep, sample
 from diffusion_planner.runtime import checkpoint
 
 CACHED_PICTURES = 64
+FAMILIAR_MARGIN = 1.0   # log-odds above the floor from which on a posture is left alone
+PATH_POINTS = 4         # postures that are looked at between two tokens
 PULL = 0.1     # what scale 1 means: the metric head is so sharp that more leaves the prior no say in the last steps
 
 
@@ -90,10 +92,41 @@ class TorchBackend:
         place, width = context.places[0]
 
         def objective(tokens, level):
-            return self.network.guide_head.shortfall(tokens[:, -1, self.layout.position], level[:, -1], place, width)
+            position = tokens[:, -1, self.layout.position]
+            return self.network.guide_head.shortfall(position, level[:, -1], place, width) + self._unfamiliar(position)
 
         return guide(self.network.denoise, objective, PULL * scale, form=settings.guidance_form, mask=mask,
                      max_shift=settings.guidance_max_shift, proximal=settings.guidance_form != 'noisy')
+
+    def _unfamiliar(self, position):
+        """Log-probability, up to a margin, that postures are of a kind seen at play: position [..., J] -> [...], at most 0."""
+        return -torch.nn.functional.softplus(self.network.familiarity.floor + FAMILIAR_MARGIN - self.network.familiarity(position))
+
+    def _kept_familiar(self, context, settings):
+        """Wrap the denoiser so that fill-in tokens are kept away from postures that play never took."""
+        mask = torch.zeros(self.layout.width, dtype=torch.bool, device=self.device)
+        mask[self.layout.position] = True
+        count = context.tokens.shape[1]
+
+        def objective(tokens, _level):
+            return self._unfamiliar(tokens[:, count:-1, self.layout.position]).sum(1)
+
+        return guide(self.network.denoise, objective, settings.familiarity_scale, form='clean', mask=mask,
+                     max_shift=settings.familiarity_max_shift)
+
+    @torch.no_grad()
+    def familiarity(self, context, tokens):
+        """How far the least familiar posture of each path is above the floor, or above where the arm stands if that is lower.
+
+        familiarity(context, tokens [P, F + 1, D]) -> log-odds, numpy [P]; below 0: somewhere play never went
+        """
+        origin = context.tokens[:, -1:].expand(len(tokens), -1, -1)
+        path = torch.cat([origin, tokens], 1)[..., self.layout.position]
+        share = torch.linspace(0, 1, PATH_POINTS + 1, device=self.device)[1:, None, None, None]
+        between = path[None, :, :-1] + share * (path[:, 1:] - path[:, :-1])[None]
+        here = self.network.familiarity(path[:, 0])
+        lowest = self.network.familiarity(between).amin((0, 2))
+        return (lowest - torch.minimum(here - 0.5, self.network.familiarity.floor)).cpu().numpy()
 
     @torch.no_grad()
     def judge_far(self, context, far, offset_s, seed):
@@ -131,7 +164,7 @@ class TorchBackend:
             between = torch.where(has, settings.warm_level, between)
             noise = torch.where(has[..., None], add_noise(warm.nan_to_num(), noise, between), noise)
         imagined = torch.cat([between, torch.zeros_like(far_s)], 1)
-        tokens = sample(_holding(self.network.denoise, context), torch.cat([known, noise, far[chosen]], 1),
+        tokens = sample(_holding(self._kept_familiar(context, settings), context), torch.cat([known, noise, far[chosen]], 1),
                         _matrix(level, imagined, settings.fill_steps), torch.cat([seconds, far_s * share], 1), step=MultistepStep())
         return tokens[:, -fill - 1:]
 

@@ -30,6 +30,7 @@ class TrainingConfig:
     model: ModelShape
     representation: Stage
     heads: Stage
+    familiarity: Stage
     denoiser: Stage
     held_out_share: float = 0.05
     picture_stride: int = 2

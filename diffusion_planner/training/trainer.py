@@ -14,7 +14,7 @@ from diffusion_planner.nets.denoiser import parameter_count
 from diffusion_planner.nets.world_model import ModelConfig, WorldModel
 from diffusion_planner.robot import Robot
 from diffusion_planner.runtime import checkpoint
-from diffusion_planner.training import calibration, denoising, probes, representation
+from diffusion_planner.training import calibration, denoising, familiarity, probes, representation
 from diffusion_planner.training.config import TrainingConfig
 from diffusion_planner.training.run import Run
 
@@ -26,7 +26,8 @@ def train(config_path, data, out, resume=True, stage='all', device=None):
     """
     settings = configuration.load(TrainingConfig, config_path)
     job = Job(settings, Path(data), Path(out), resume, torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu')))
-    stages = {'representation': job.representation, 'heads': job.heads, 'denoiser': job.denoiser}
+    stages = {'representation': job.representation, 'heads': job.heads, 'familiarity': job.familiarity,
+              'denoiser': job.denoiser}
     if stage not in ('all', *stages):
         raise configuration.ConfigError(f'stage: got {stage!r}, expected one of all, {", ".join(stages)}')
     for name, action in stages.items():
@@ -135,6 +136,27 @@ class Job:
         for name, module in parts.items():
             module.load_state_dict(run.average[name].state_dict())
         self.reward_calibration = calibration.fit_reward_heads(self)
+
+    def familiarity(self):
+        """Train the head that tells postures of play from others, on the postures of the training episodes."""
+        run = self._run('familiarity', {'familiarity': self.model.familiarity}, self.settings.familiarity)
+        position_rad = torch.from_numpy(self.episodes.position_rad)
+        owner = np.repeat(np.arange(len(self.episodes)), np.diff(self.episodes.joint_start))
+        held_out = torch.from_numpy(np.isin(owner, self.held_out))
+        known_rad = position_rad[~held_out]
+
+        def normal(posture_rad):
+            own = self.model.layout.position
+            return (posture_rad.to(self.device) - self.model.normalizer.mean[own]) / self.model.normalizer.spread[own]
+
+        def loss(generator):
+            value, right = familiarity.familiarity_loss(run.modules['familiarity'], normal, known_rad,
+                                                        run.stage.batch, generator)
+            return value, {'loss': value.item(), 'right': right.item()}
+
+        run.train(loss, self.writer)
+        self.model.familiarity.load_state_dict(run.average['familiarity'].state_dict())
+        familiarity.fit_floor(self.model.familiarity, normal, position_rad[held_out])
 
     def denoiser(self):
         run = self._run('denoiser', {'denoiser': self.model.denoiser}, self.settings.denoiser)

@@ -7,7 +7,7 @@ from diffusion_planner.records import Goal, Observation
 from diffusion_planner.sim.scene import default_robot
 
 ROBOT = default_robot()
-SETTINGS = PlannerSettings(arrivals=4, samples=1, plans=2, shortest_s=1.0, reward_margin=0.1, typicality_limit=1.0, warm_samples=0)   # arrivals at 1, 2, 3, 4 s
+SETTINGS = PlannerSettings(arrivals=4, samples=1, plans=2, shortest_s=1.0, reward_margin=0.1, typicality_limit=1.0, warm_samples=0, slack_s=0.0)   # arrivals at 1, 2, 3, 4 s
 
 
 class Tokens:
@@ -42,6 +42,9 @@ class WrittenDown:
         share = np.arange(1, 13) / 12
         position_rad = ROBOT.home_rad + self.reach_rad[tokens.chosen][:, None, None] * share[None, :, None] * np.ones(7)
         return position_rad, np.zeros_like(position_rad), np.zeros((len(tokens.chosen), 12, 2))
+
+    def familiarity(self, context, tokens):
+        return np.ones(len(tokens.chosen))
 
     def consistency(self, context, tokens, offset_s):
         return np.zeros(len(tokens.chosen))

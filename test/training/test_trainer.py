@@ -13,7 +13,8 @@ from diffusion_planner.training import trainer
 
 SETTINGS = {'robot': 'config/panda.yaml', 'model': {'width': 32, 'depth': 1}, 'held_out_share': 0.2, 'threads': 1, 'checkpoint_every': 2,
             'representation': {'steps': 3, 'batch': 8, 'learning_rate': 1e-3},
-            'heads': {'steps': 3, 'batch': 16, 'learning_rate': 1e-3}, 'denoiser': {'steps': 4, 'batch': 8, 'learning_rate': 1e-3}}
+            'heads': {'steps': 3, 'batch': 16, 'learning_rate': 1e-3}, 'familiarity': {'steps': 3, 'batch': 16, 'learning_rate': 1e-3},
+            'denoiser': {'steps': 4, 'batch': 8, 'learning_rate': 1e-3}}
 
 
 def _episode(seed):
