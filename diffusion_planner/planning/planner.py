@@ -25,12 +25,12 @@ class NoSafeCandidate(RuntimeError):
 class PlannerSettings:
     """What an operator may change."""
 
-    arrivals: int = 14                 # arrival times tried
+    arrivals: int = 12                 # arrival times tried
     samples: int = 2                   # far tokens per arrival time
-    far_steps: int = 7
-    fill_steps: int = 6
+    far_steps: int = 5
+    fill_steps: int = 5
     fill_in: int = 11
-    plans: int = 6                     # arrivals that are filled in
+    plans: int = 4                     # arrivals that are filled in
     shortest_s: float = 0.3
     guidance_form: str = 'clean'       # clean, through or noisy, see diffusion.guidance
     guidance_max_shift: float = 0.8

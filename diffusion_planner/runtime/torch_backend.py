@@ -1,4 +1,5 @@
 """The planner's backend in PyTorch."""
+import warnings
 from collections import OrderedDict
 
 import numpy as np
@@ -34,6 +35,7 @@ class TorchBackend:
         self.network, self.planning, self.device = model, planning, torch.device(device)
         self.config, self.layout = model.config, model.layout
         self.latents = OrderedDict()
+        self.denoise = _traced(model.denoiser, self.layout.width, self.device)
 
     def forget(self):
         self.latents.clear()
@@ -95,7 +97,7 @@ class TorchBackend:
             position = tokens[:, -1, self.layout.position]
             return self.network.guide_head.shortfall(position, level[:, -1], place, width) + self._unfamiliar(position)
 
-        return guide(self.network.denoise, objective, PULL * scale, form=settings.guidance_form, mask=mask,
+        return guide(self.denoise, objective, PULL * scale, form=settings.guidance_form, mask=mask,
                      max_shift=settings.guidance_max_shift, proximal=settings.guidance_form != 'noisy')
 
     def _unfamiliar(self, position):
@@ -111,7 +113,7 @@ class TorchBackend:
         def objective(tokens, _level):
             return self._unfamiliar(tokens[:, count:-1, self.layout.position]).sum(1)
 
-        return guide(self.network.denoise, objective, settings.familiarity_scale, form='clean', mask=mask,
+        return guide(self.denoise, objective, settings.familiarity_scale, form='clean', mask=mask,
                      max_shift=settings.familiarity_max_shift)
 
     @torch.no_grad()
@@ -141,7 +143,7 @@ class TorchBackend:
         known, level, seconds = context.repeat(batch)
         noise = torch.randn(far.shape, generator=torch.Generator().manual_seed(seed + 1)).to(self.device)
         far_level = torch.full((batch, 1), float(table['level']), device=self.device)
-        estimate = self.network.denoise(torch.cat([known, add_noise(far, noise, far_level)], 1), torch.cat([level, far_level], 1),
+        estimate = self.denoise(torch.cat([known, add_noise(far, noise, far_level)], 1), torch.cat([level, far_level], 1),
                                         torch.cat([seconds, torch.tensor(offset_s, device=self.device)[:, None]], 1))
         residual = (estimate[:, -1] - far[:, 0])[:, self.layout.motion].square().mean(-1).sqrt().cpu().numpy()
         band = np.clip(np.searchsorted(table['band_s'], offset_s, side='right') - 1, 0, len(table['q99']) - 1)
@@ -197,6 +199,15 @@ class TorchBackend:
     def picture(self, latent):
         """Decode one latent [Z] in network space: -> pixels [Y, X, 3] uint8"""
         return self.network.decode_pictures(torch.as_tensor(latent, device=self.device)[None])[0].cpu().numpy()
+
+
+def _traced(denoiser, token_width, device):
+    """Trace the denoiser: a sixth of a plan was spent between its operators, in Python."""
+    example = torch.zeros(2, 3, token_width, device=device), torch.full((2, 3), 0.5, device=device), torch.ones(2, 3, device=device)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)   # it unpacks a stack of three, whose length is fixed
+        warnings.simplefilter('ignore', DeprecationWarning)
+        return torch.jit.freeze(torch.jit.trace(denoiser.eval(), example, check_trace=False))
 
 
 def _matrix(context_level, imagined_level, steps):
