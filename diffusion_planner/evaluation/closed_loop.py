@@ -64,7 +64,8 @@ class Loop:
         self.planner.reset()
         history = History(len(self.robot.joint_names), self.planner.cameras, self.planner.context_offset_s)
         cycle = PlanningCycle(self.planner, self.robot, CycleSettings(), history)
-        goal, plan_ms, predicted, waiting, next_plan_s, plan = goal_of(method, self.scale), [], [], None, env.now_s, None
+        goal, plan_ms, predicted, attempts = goal_of(method, self.scale), [], [], 0
+        waiting, next_plan_s, plan = None, env.now_s, None
         while not env.episode()['done']:
             if (env.steps - env.begun) % env.settings.joint_every == 0:
                 history.append(env.joints())
@@ -76,8 +77,10 @@ class Loop:
                 self._deliver(cycle, *waiting)
                 waiting = None
             if waiting is None and env.now_s >= next_plan_s - 1e-9:
-                next_plan_s += settings.replan_s
-                plan, handover = self._think(cycle, goal, seed * 1000 + len(plan_ms))
+                plan, handover = self._think(cycle, goal, seed * 1000 + attempts)
+                attempts += 1
+                # Refused: the next attempt draws other noise, as soon as a plan takes.
+                next_plan_s = env.now_s + (settings.replan_s if plan else settings.latency_s)
                 if plan:
                     plan_ms.append(plan.timing_ms['total'])
                     predicted.append(plan.breakdown['reward'])

@@ -168,7 +168,10 @@ class Planner:
         rejected['predicted reward lower'] = int(len(usable) - len(arrived))
         wanted_s = offset_s[arrived].min() + settings.slack_s
         order = np.abs(offset_s[arrived] - wanted_s) - 10.0 * self._is_warm(arrived)   # the last plan always competes
-        return arrived[np.argsort(order, kind='stable')][:settings.plans], rejected
+        late = np.setdiff1d(usable, arrived)
+        # Where few arrive, the next best are filled in too: one path alone is too easily refused.
+        late = late[np.argsort(-np.minimum(figures['reward'], figures['judge'])[late], kind='stable')]
+        return np.concatenate([arrived[np.argsort(order, kind='stable')], late])[:settings.plans], rejected
 
     def _is_warm(self, chosen):
         """Whether candidates go on with the last plan: -> bool [P]"""
