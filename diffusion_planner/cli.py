@@ -32,7 +32,7 @@ def options(debug: Annotated[bool, typer.Option('--debug', help='Show the traceb
 
 @app.command()
 def demos(out: Annotated[Path, typer.Option(help='Folder for the episodes; those that are there are kept.')] = Path('data/panda_reach'),
-          episodes: Episodes = 3000, seed: Seed = 0, workers: Workers = 2):
+          episodes: Episodes = 10000, seed: Seed = 0, workers: Workers = 2):
     """Record play data in the simulator."""
     from diffusion_planner.training.demos import make_demos
     make_demos(out, episodes, seed, workers)

@@ -23,6 +23,7 @@ def save(folder, model, planning, training):
     # Half precision does for pictures, and keeps the file small; everything else stays as it was trained.
     save_file({name: (value.half() if name.startswith(('encoder.', 'decoder.')) else value).contiguous()
                for name, value in model.state_dict().items()}, part)
+    part.chmod(0o644)   # safetensors writes for its owner alone
     os.replace(part, weights)
     write_config(folder, {'format': FORMAT, 'sha256': _sha256(weights), 'model': to_mapping(model.config),
                           'planning': planning, 'training': training})
