@@ -42,7 +42,7 @@ def test_play_keeps_the_limits_of_play(episodes):
 
 
 def test_play_is_clear_of_wall_and_table(episodes):
-    world, robot = World(), scene.default_robot()
+    world = World()
     world.set_obstacles((scene.WALL,))
     for episode in episodes:
         assert all(world.is_clear(position_rad, 0.02, 0.0) for position_rad in episode.position_rad)
