@@ -112,6 +112,8 @@ class Loop:
         env = self.env
         goal_rad = scene.goal_posture(env.world, self.robot, env.scene)
         env.world.set_joints(env.scene.start_rad)
+        if goal_rad is None:   # inverse kinematics found no clear posture at the target: nowhere to go
+            return {**env.episode(), 'method': 'line', 'plan_ms': [], 'predicted_reward': []}
         timed = motion.straight(np.array(env.scene.start_rad), goal_rad, rollout.play_limits(self.robot))
         position_rad, velocity_rad_s = timed.samples(0.02)
         chunk = SimpleNamespace(origin_s=env.now_s + 0.02, offset_s=0.02 * np.arange(len(position_rad)), position_rad=position_rad,

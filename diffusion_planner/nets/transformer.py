@@ -1,10 +1,20 @@
 """A bidirectional transformer whose every token carries its own condition (AdaLN-zero; Peebles & Xie 2023, arXiv:2212.09748)."""
+import torch
 import torch.nn.functional as F
 from torch import nn
 
 
 def modulate(tokens, shift, scale):
     return tokens * (1 + scale) + shift
+
+
+def modulation(layer, condition):
+    """Apply a layer to the conditions of all tokens: (known [1, C, E], own [B, T - C, E]) -> [B, T, N]
+
+    The first C tokens have the same level and offset in the whole batch, so that their share of the work is done once.
+    """
+    known, own = condition
+    return torch.cat([layer(known).expand(own.shape[0], -1, -1), layer(own)], 1)
 
 
 class Block(nn.Module):
@@ -24,8 +34,8 @@ class Block(nn.Module):
         return self.mix(mixed.transpose(1, 2).reshape(batch, count, width))
 
     def forward(self, tokens, condition):
-        """forward(tokens [B, T, E], condition [B, T, E]) -> [B, T, E]"""
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.condition(condition).chunk(6, -1)
+        """forward(tokens [B, T, E], condition: see modulation) -> [B, T, E]"""
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = modulation(self.condition, condition).chunk(6, -1)
         tokens = tokens + gate_a * self.attend(modulate(self.norm(tokens), shift_a, scale_a))
         return tokens + gate_m * self.mlp(modulate(self.norm(tokens), shift_m, scale_m))
 

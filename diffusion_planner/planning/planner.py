@@ -25,12 +25,12 @@ class NoSafeCandidate(RuntimeError):
 class PlannerSettings:
     """What an operator may change."""
 
-    arrivals: int = 12                 # arrival times tried
+    arrivals: int = 10                 # arrival times tried
     samples: int = 2                   # far tokens per arrival time
-    far_steps: int = 5
-    fill_steps: int = 5
+    far_steps: int = 4
+    fill_steps: int = 4
     fill_in: int = 11
-    plans: int = 4                     # arrivals that are filled in
+    plans: int = 3                     # arrivals that are filled in
     shortest_s: float = 0.3
     guidance_form: str = 'clean'       # clean, through or noisy, see diffusion.guidance
     guidance_max_shift: float = 0.8
@@ -39,7 +39,7 @@ class PlannerSettings:
     slack_s: float = 0.6               # arrive this much after the earliest arrival: hurried paths cut corners
     familiarity_scale: float = 1.0     # how strongly paths are kept to postures of a kind seen at play
     familiarity_max_shift: float = 0.2
-    warm_samples: int = 4              # candidates that start from the last plan instead of from noise
+    warm_samples: int = 2              # candidates that start from the last plan instead of from noise
     warm_level: float = 0.5            # the noise they start at
 
 

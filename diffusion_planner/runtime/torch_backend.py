@@ -35,7 +35,7 @@ class TorchBackend:
         self.network, self.planning, self.device = model, planning, torch.device(device)
         self.config, self.layout = model.config, model.layout
         self.latents = OrderedDict()
-        self.denoise = _traced(model.denoiser, self.layout.width, self.device)
+        self.denoise = _traced(model, self.device)
 
     def forget(self):
         self.latents.clear()
@@ -201,13 +201,26 @@ class TorchBackend:
         return self.network.decode_pictures(torch.as_tensor(latent, device=self.device)[None])[0].cpu().numpy()
 
 
-def _traced(denoiser, token_width, device):
+class _Planning(torch.nn.Module):
+    """The denoiser as planning calls it: every candidate has the same context."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.denoiser, self.shared = model.denoiser, len(model.config.context_offset_s)
+
+    def forward(self, noisy, level, offset_s):
+        return self.denoiser(noisy, level, offset_s, self.shared)
+
+
+def _traced(model, device):
     """Trace the denoiser: a sixth of a plan was spent between its operators, in Python."""
-    example = torch.zeros(2, 3, token_width, device=device), torch.full((2, 3), 0.5, device=device), torch.ones(2, 3, device=device)
+    count = len(model.config.context_offset_s) + 1
+    example = (torch.zeros(2, count, model.layout.width, device=device), torch.full((2, count), 0.5, device=device),
+               torch.ones(2, count, device=device))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', torch.jit.TracerWarning)   # it unpacks a stack of three, whose length is fixed
         warnings.simplefilter('ignore', DeprecationWarning)
-        return torch.jit.freeze(torch.jit.trace(denoiser.eval(), example, check_trace=False))
+        return torch.jit.freeze(torch.jit.trace(_Planning(model).eval(), example, check_trace=False))
 
 
 def _matrix(context_level, imagined_level, steps):

@@ -42,3 +42,10 @@ def test_a_token_at_level_zero_passes_through():
     level[:, 2] = 0
     assert torch.equal(net(noisy, level, offset_s)[:, 2], noisy[:, 2])
 
+
+
+@torch.no_grad()
+def test_sharing_the_contexts_condition_changes_nothing():
+    net, (noisy, level, offset_s) = _denoiser(), _inputs()
+    level[:, :3], offset_s[:, :3] = level[:1, :3], offset_s[:1, :3]
+    assert torch.allclose(net(noisy, level, offset_s), net(noisy, level, offset_s, shared=3), atol=1e-6)
