@@ -2,6 +2,7 @@
 import os
 import signal
 import sys
+import time
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -20,17 +21,23 @@ def make_executor():
 
 
 class Signals:
-    """SIGINT and SIGTERM as a flag; a second one exits at once."""
+    """SIGINT and SIGTERM as a flag; a second one exits at once.
+
+    One Ctrl-C under ros2 launch arrives twice, from the terminal and from launch: what follows at once is the same one.
+    """
+
+    SAME_S = 0.5
 
     def __init__(self):
-        self.received = None
+        self.received, self.first_s = None, 0.0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
 
     def _note(self, number, _frame):
-        if self.received is not None:
+        if self.received is None:
+            self.received, self.first_s = number, time.monotonic()
+        elif time.monotonic() - self.first_s > self.SAME_S:
             os._exit(128 + number)
-        self.received = number
 
 
 def run_node(make_node, arguments=None):
