@@ -30,8 +30,3 @@ class Layout:
     @property
     def picture(self):
         return slice(2 * self.joints, self.width)
-
-
-def fill_offsets(far_s, count):
-    """Place `count` fill-in tokens evenly between now and the far token: -> offsets_s of fill-in and far token [count + 1]."""
-    return [far_s * (index + 1) / (count + 1) for index in range(count + 1)]

@@ -58,10 +58,6 @@ class WorldModel(nn.Module):
         pixels = self.decoder(latent * spread + mean)
         return (pixels.permute(0, 2, 3, 1) * 255).round().to(torch.uint8)
 
-    def tokens(self, position_rad, velocity_rad_s, latent):
-        """Assemble tokens: position, velocity [..., J], latent [..., V Z] not normalised -> tokens [..., D]."""
-        return self.normalizer(torch.cat([position_rad, velocity_rad_s, latent], -1))
-
     def denoise(self, noisy, level, offset_s):
         """denoise(noisy [B, T, D], level [B, T], offset_s [B, T]) -> clean [B, T, D]"""
         return self.denoiser(noisy, level, offset_s)

@@ -78,8 +78,7 @@ def test_no_candidate_left_says_why():
 
 
 def test_a_plan_beyond_the_joint_limits_is_rejected():
-    # 12 stretches of 1/12 s over 3 rad are 3 rad/s, more than 2.175; over 4 s they are not. Both stay inside positions? No:
-    # home + 3 rad leaves them, so the first is taken that does neither.
+    # Three radians from home in one second: faster than 2.175 rad/s, and beyond the position limits of joint 2 as well.
     plan = _plan(WrittenDown([0.9] * 4, [0.9] * 4, [0.5] * 4, reach_rad=[3.0, 0.2, 0.2, 0.2]))
     assert plan.breakdown['arrival_s'] == 2.0 and plan.rejected['joint limits'] == 1
 
