@@ -87,6 +87,59 @@ def sim(episodes: Episodes = 10, seed: Seed = 0, guidance_scale: Scale = None, m
                                         json=json, video=None if no_video else video, domain=domain, realtime=realtime)))
 
 
+bench = typer.Typer(help='Benchmarks against the field; need the benchmark extra.', no_args_is_help=True)
+app.add_typer(bench, name='bench')
+
+Maze = Annotated[Optional[list[str]], typer.Option('--maze', help='Only this maze (umaze, medium, large); may be repeated.')]
+Seeds = Annotated[int, typer.Option(min=1, help='How many episodes, each from its own random start.')]
+Models = Annotated[Path, typer.Option(help='Folder of the models pointmaze_<maze>.')]
+Work = Annotated[Path, typer.Option(help='Folder where finished episodes are kept, so that an interrupted run goes on.')]
+
+
+@bench.command('maze')
+def bench_maze(maze: Maze = None, seeds: Seeds = 100, first_seed: Seed = 0, models: Models = Path('models'),
+               method: Annotated[Optional[list[str]], typer.Option(help='Only this method; may be repeated.')] = None,
+               goal: Annotated[Optional[list[str]], typer.Option(help='fixed or resampled; both if left out.')] = None,
+               train: Annotated[bool, typer.Option('--train', help='Record play and train the models anew first, into --models.')] = False,
+               data: Annotated[Path, typer.Option(help='Folder of play data, for --train.')] = Path('data'),
+               json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/maze.json'),
+               work: Work = Path('runs/maze'), workers: Workers = 2):
+    """Compare planners in gymnasium-robotics' PointMaze, by every way of scoring."""
+    from diffusion_planner.benchmarks.maze import methods, run
+    from diffusion_planner.benchmarks.maze.world import MAZES
+    mazes = _known('--maze', maze, MAZES)
+    options = run.Options(mazes, _known('--method', method, methods.NAMES), _known('--goal', goal, run.GOALS), seeds, first_seed, models,
+                          work, workers)
+    if train:
+        from diffusion_planner.benchmarks.maze.training import train_mazes
+        train_mazes(mazes, data, models, workers)
+    report = run.bench(options)
+    run.write(report, json)
+    run.show(report)
+
+
+@bench.command('ablate')
+def bench_ablate(maze: Annotated[str, typer.Option(help='umaze, medium or large.')] = 'large', seeds: Seeds = 25, first_seed: Seed = 0,
+                 models: Models = Path('models'), json: Annotated[Path, typer.Option('--json')] = Path('runs/maze_ablation.json'),
+                 plots: Annotated[Path, typer.Option(help='Write the page of plots to this file.')] = Path('runs/maze_ablation.png'),
+                 work: Work = Path('runs/maze'), workers: Workers = 2):
+    """Switch parts of the planner off and vary the others: one table, one page of plots."""
+    from diffusion_planner.benchmarks.maze import ablation, pictures, run
+    options = run.Options(seeds=seeds, first_seed=first_seed, models=models, work=work, workers=workers)
+    report = ablation.ablate(options, maze)
+    run.write(report, json)
+    ablation.show(report)
+    pictures.ablation_page(json, plots)
+
+
+@bench.command('pictures')
+def bench_pictures(maze: Annotated[str, typer.Option(help='umaze, medium or large.')] = 'large', seed: Seed = 0,
+                   models: Models = Path('models'), out: Annotated[Path, typer.Option(help='Folder to write to.')] = Path('runs')):
+    """Draw plans in the maze, and the denoising of one plan as a GIF."""
+    from diffusion_planner.benchmarks.maze import pictures
+    pictures.draw(maze, models, out, seed)
+
+
 def main(arguments=None):
     """Run the command line and return the exit status: 2 and one line on stderr for what the user can mend."""
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ['--help']

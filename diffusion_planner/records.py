@@ -51,15 +51,23 @@ class Observation:
 
 @dataclass(frozen=True)
 class Goal:
-    """What to ask of a plan. Scale 0 takes the reward heads out of the plan altogether."""
+    """What to ask of a plan. Scale 0 takes the reward heads out of the plan altogether.
+
+    position_rad [J]: the rewarded position, for models that are told of it instead of reading it off pictures.
+    """
 
     guidance_scale: float = 1.0
     candidates_only: bool = False   # best of N unguided plans: heads choose, no gradient
+    position_rad: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class ImaginedPlan:
-    """A chosen plan: offset_s [T] > 0 from its origin, position_rad [T, J], velocity_rad_s [T, J], the last being the far token."""
+    """A chosen plan: offset_s [T] > 0 from its origin, position_rad [T, J], velocity_rad_s [T, J], the last being the far token.
+
+    Sliding joints have metres for radians, as in sensor_msgs/JointState. `level` [T] is the noise that a deadline left in each
+    token, 0 in a finished plan; `steps` are the sampling steps that each stage took.
+    """
 
     origin_s: float
     offset_s: np.ndarray
@@ -69,6 +77,8 @@ class ImaginedPlan:
     breakdown: dict = field(default_factory=dict)     # objective name -> value of the chosen plan
     rejected: dict = field(default_factory=dict)      # reason -> number of candidates
     timing_ms: dict = field(default_factory=dict)     # stage -> milliseconds
+    level: np.ndarray | None = None
+    steps: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ class GuidanceTrace:
     clipped: list = field(default_factory=list)          # fraction of tokens at the limit
 
 
-def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, prior_variance=1.0, trace=None, proximal=False):
+def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, prior_variance=1.0, trace=None, proximal=False,
+          negligible=0.0):
     """Wrap a denoiser so that its clean estimates are moved towards a higher objective.
 
     denoise (noisy [B, T, D], level [B, T], offset_s [B, T]) -> clean [B, T, D], the contract met and returned
@@ -46,6 +47,9 @@ def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, pri
     proximal: damp the shift by the objective's curvature, see _damping; needs an objective that is at most 0, such as
         a log-probability, and a form other than 'noisy'. A sharp objective then pulls onto its peak, not past it.
     trace: a GuidanceTrace to append to; reading its numbers synchronises with the device.
+    negligible: a candidate whose largest shift of a call was below this (RMS as above) is not guided in later calls: the
+        gradient no longer changes it, and costs most of the time in the form 'through'. So use what is returned for one
+        sampling only. 0 guides to the end.
     Tokens at level 0 never move. Raises ValueError for an unknown form.
     """
     if form not in _ESTIMATES:
@@ -53,7 +57,7 @@ def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, pri
     if not isinstance(scale, torch.Tensor) and scale == 0:
         return denoise
 
-    def guided(noisy, level, offset_s):
+    def push(noisy, level, offset_s, scale):
         clean, value, gradient, slope = _ESTIMATES[form](denoise, objective, noisy, level, offset_s)
         moving = _moving(mask, level, clean)
         gain = _gain(form, level.unsqueeze(-1), prior_variance)
@@ -63,7 +67,21 @@ def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, pri
         shift = limit_shift(wanted, moving, max_shift)
         if trace is not None:
             _record(trace, value, torch.where(moving, gradient, 0), wanted, shift, moving)
-        return clean + shift
+        return clean + shift, _rms(shift, moving).amax((1, 2)) < negligible
+
+    settled = None   # [B], which candidates are no longer guided
+
+    def guided(noisy, level, offset_s):
+        nonlocal settled
+        if settled is None or len(settled) != len(noisy) or not settled.any():
+            clean, settled = push(noisy, level, offset_s, scale)
+            return clean
+        clean, busy = torch.empty_like(noisy), ~settled
+        clean[settled] = denoise(noisy[settled], level[settled], offset_s[settled])
+        if busy.any():
+            own = scale[busy] if isinstance(scale, torch.Tensor) and scale.ndim else scale
+            clean[busy], settled[busy] = push(noisy[busy], level[busy], offset_s[busy], own)
+        return clean
 
     return guided
 

@@ -16,16 +16,21 @@ class ModelConfig:
     """What the weights mean. Lives in the checkpoint and nowhere else."""
 
     joint_names: tuple[str, ...]
-    cameras: tuple[str, ...]
-    picture_shape: tuple[int, int, int]
+    cameras: tuple[str, ...] = ()
+    picture_shape: tuple[int, int, int] = (96, 96, 3)
     context_offset_s: tuple[float, ...] = (-1.2, -0.4, 0.0)
     horizon_s: float = 4.0
     latent: int = 32
     width: int = 144
     depth: int = 4
     heads: int = 4
+    familiarity_octaves: int = 0
+    goal: str = 'pictures'    # who says what is rewarded: the pictures of the context, or a goal 'position' [J] that is given
 
     def __post_init__(self):
+        if self.goal not in ('pictures', 'position') or (self.goal == 'pictures') != bool(self.cameras):
+            raise ValueError(f"goal: got {self.goal!r} with cameras {list(self.cameras)}; expected 'pictures' with cameras "
+                             "or 'position' without")
         if self.picture_shape != (96, 96, 3):
             raise ValueError(f'picture_shape: got {self.picture_shape}, expected (96, 96, 3), the only size the encoder knows')
 
@@ -39,13 +44,14 @@ class WorldModel(nn.Module):
         super().__init__()
         self.config, self.layout = config, config.layout
         joints = self.layout.joints
-        pictures = self.layout.cameras * config.latent
         self.normalizer = Normalizer(self.layout.width)
-        self.encoder, self.decoder = Encoder(config.latent), Decoder(config.latent)
-        self.guide_head, self.judge_head = RewardHead(joints, pictures), RewardHead(joints, pictures)
-        self.terminal_head = perceptron(self.layout.width, 64, 1)
+        if config.cameras:
+            self.encoder, self.decoder = Encoder(config.latent), Decoder(config.latent)
+            self.terminal_head = perceptron(self.layout.width, 64, 1)
+        told_by = self.layout.cameras * config.latent if config.goal == 'pictures' else joints
+        self.guide_head, self.judge_head = RewardHead(joints, told_by), RewardHead(joints, told_by)
         self.inverse_dynamics = InverseDynamics(joints)
-        self.familiarity = FamiliarityHead(joints)
+        self.familiarity = FamiliarityHead(joints, octaves=config.familiarity_octaves)
         self.denoiser = Denoiser(self.layout.width, config.width, config.depth, config.heads)
 
     def encode_pictures(self, pixels):

@@ -26,3 +26,12 @@ def within_limits(position_rad, offset_s, robot):
     slow = (np.abs(speeds(position_rad, offset_s)) <= np.array(robot.velocity_max_rad_s)).all((1, 2))
     inside = ((position_rad >= robot.position_min_rad) & (position_rad <= robot.position_max_rad)).all((1, 2))
     return slow & inside
+
+
+def mismatch(position_rad, velocity_rad_s, gap_s):
+    """How far each step ends from where the mean of its two velocities leads: arrays or tensors
+
+    mismatch(position_rad [P, T, J], velocity_rad_s [P, T, J], gap_s [P, T - 1]) -> rad [P, T - 1, J]
+    """
+    led = 0.5 * (velocity_rad_s[:, 1:] + velocity_rad_s[:, :-1]) * gap_s[..., None]
+    return abs(position_rad[:, 1:] - position_rad[:, :-1] - led)

@@ -1,4 +1,5 @@
 """The planner: a rewarding future first, then the way there, then what to do now."""
+import math
 import time
 from dataclasses import dataclass
 from typing import Protocol
@@ -6,11 +7,21 @@ from typing import Protocol
 import numpy as np
 
 from diffusion_planner.objectives import terms
+from diffusion_planner.planning.pace import Pace
 from diffusion_planner.records import ImaginedPlan
 
-# Weights of the objectives in the choice of the plan; per unit of probability, second, rad/s, radian and 99 % quantile.
-REWARD_WEIGHT, EARLINESS_WEIGHT, SMOOTHNESS_WEIGHT, CONSISTENCY_WEIGHT, TYPICALITY_WEIGHT = 4.0, 0.1, 0.5, 4.0, 1.0
-WARM_BONUS = 0.3   # for going on with the last plan: a path that changes its mind every half second is no path
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What counts in the choice of the plan, per unit of probability, second, rad/s, radian and 99 % quantile."""
+
+    reward: float = 4.0
+    earliness: float = 0.1
+    smoothness: float = 0.5
+    consistency: float = 4.0
+    typicality: float = 1.0
+    warm: float = 0.3    # for going on with the last plan: a path that changes its mind every half second is no path
 
 
 class NoSafeCandidate(RuntimeError):
@@ -29,16 +40,22 @@ class PlannerSettings:
     samples: int = 2                   # far tokens per arrival time
     far_steps: int = 4
     fill_steps: int = 4
+    bend: float = 1.0                  # above 1: sampling steps get smaller towards the end, see diffusion.matrices
     fill_in: int = 11
     plans: int = 3                     # arrivals that are filled in
     shortest_s: float = 0.3
+    longest_s: float = math.inf        # the model's horizon, if that is less
+    sampler: str = 'multistep'         # multistep, ddim or ddpm, see diffusion.samplers
     guidance_form: str = 'clean'       # clean, through or noisy, see diffusion.guidance
     guidance_max_shift: float = 0.8
+    guidance_negligible: float = 0.0   # a far token that is pulled less than this in a step is no longer pulled; 0: all are
     reward_margin: float = 0.20        # an arrival this near the best predicted reward counts as arrived
     typicality_limit: float = 1.0      # in units of the held-out 99 % quantile
     slack_s: float = 0.6               # arrive this much after the earliest arrival: hurried paths cut corners
     familiarity_scale: float = 1.0     # how strongly paths are kept to postures of a kind seen at play
     familiarity_max_shift: float = 0.2
+    refuse_unfamiliar: bool = True     # refuse paths below the floor of familiarity
+    mismatch_limit: float = 3.0        # in units of what held-out steps show
     warm_samples: int = 2              # candidates that start from the last plan instead of from noise
     warm_level: float = 0.5            # the noise they start at
 
@@ -46,26 +63,33 @@ class PlannerSettings:
 class Backend(Protocol):
     """What the planner needs of whoever runs the networks. Tokens are the backend's own arrays, in network space.
 
-    encode(observation) -> context
-    imagine_far(context, offset_s [B], goal, settings, seed, warm [W, D]) -> far [B, 1, D]
+    encode(observation, goal) -> context
+    imagine_far(context, offset_s [B], goal, settings, seed, warm [W, D], stop) -> far [B, 1, D]
     judge_far(context, far, offset_s [B], seed) -> {'reward', 'judge', 'typicality'} numpy [B]
-    fill_in(context, far, chosen [P], offset_s [B], settings, seed, warm [P, F, D]) -> tokens [P, F + 1, D]
+    fill_in(context, far, chosen [P], offset_s [B], settings, seed, warm [P, F, D], stop) -> tokens [P, F + 1, D]
     network_tokens(position_rad [T, J], velocity_rad_s [T, J], latent [T, Z]) -> tokens [T, D]
     decode(tokens) -> position_rad [P, F + 1, J], velocity_rad_s [P, F + 1, J], latent [P, F + 1, Z]
-    familiarity(context, tokens) -> numpy [P], below 0 where a path leaves what was seen at play
+    familiarity(context, tokens, offset_s [P, F + 1]) -> numpy [P], below 0 where a path leaves what was seen at play
+    mismatch(context, tokens, offset_s) -> numpy [P], above 1 where a step goes farther than its velocities explain
     consistency(context, tokens, offset_s) -> numpy [P], radians by which inverse dynamics disagrees
     """
 
-    def encode(self, observation): ...
+    def encode(self, observation, goal): ...
 
 
 class Planner:
     """Plans with a backend for a robot. Not for several threads at once."""
 
-    def __init__(self, backend, robot, settings=None):
-        self.backend, self.robot, self.settings = backend, robot, settings or PlannerSettings()
-        self.model = backend.config
+    def __init__(self, backend, robot, settings=None, weights=Weights(), clock=time.perf_counter):
+        self.backend, self.robot, self.settings, self.weights = backend, robot, settings or PlannerSettings(), weights
+        self.model, self.clock = backend.config, clock
         self.previous = None
+        self.tail_s = 0.0     # what choosing took at the last plan
+
+    @property
+    def horizon_s(self):
+        """How far ahead the planner looks."""
+        return min(self.model.horizon_s, self.settings.longest_s)
 
     @property
     def context_offset_s(self):
@@ -88,31 +112,44 @@ class Planner:
         self.previous = None
         self.backend.forget()
 
-    def plan(self, observation, goal, seed):
+    def plan(self, observation, goal, seed, deadline_s=None, stop_after=None):
         """Return the best imagined plan from the observation's origin and how it was judged.
 
         plan(observation, goal, seed) -> ImaginedPlan. Raises NoSafeCandidate.
+
+        After `deadline_s` seconds it is the plan of the steps taken by then, see Pace; its `level` says how much noise that
+        left. `stop_after`, the `steps` of such a plan, replays it.
         """
-        watch, settings = Stopwatch(), self.settings
-        context = self.backend.encode(observation)
+        watch, settings = Stopwatch(self.clock), self.settings
+        pace = Pace(deadline_s, stop_after, self.tail_s, self.clock)
+        context = self.backend.encode(observation, goal)
         watch.lap('encode')
         offset_s, last = self._arrivals(observation.origin_s)
         warm_far = None if last is None else self.backend.network_tokens(*last)[-1:].expand(settings.warm_samples, -1)
-        far = self.backend.imagine_far(context, offset_s, goal, settings, seed, warm_far)
+        # After the far tokens come one call for their typicality and at least one for the fill-in.
+        far = self.backend.imagine_far(context, offset_s, goal, settings, seed, warm_far, pace.stage('far', reserve=2))
         figures = self.backend.judge_far(context, far, offset_s, seed)
         watch.lap('far')
         chosen, rejected = self._choose_arrivals(figures, offset_s, goal, seed)
-        tokens = self.backend.fill_in(context, far, chosen, offset_s, settings, seed, self._warm_fill(chosen, offset_s, observation))
+        tokens = self.backend.fill_in(context, far, chosen, offset_s, settings, seed,
+                                      self._warm_fill(chosen, offset_s, observation), pace.stage('fill'))
         watch.lap('fill')
         position_rad, velocity_rad_s, latent = self.backend.decode(tokens)
         fill_offset_s = offset_s[chosen][:, None] * (np.arange(tokens.shape[1]) + 1) / tokens.shape[1]
         best, breakdown = self._choose_plan(context, observation, tokens, fill_offset_s, position_rad, velocity_rad_s,
                                             {name: values[chosen] for name, values in figures.items()}, rejected, goal, self._is_warm(chosen))
-        watch.lap('choose')
+        self.tail_s = watch.lap('choose')
+        level = self._noise_left(pace.steps, tokens.shape[1], self._is_warm(chosen)[best])
         plan = ImaginedPlan(observation.origin_s, fill_offset_s[best], position_rad[best], velocity_rad_s[best],
-                            latent[best], breakdown, rejected, watch.laps_ms())
+                            latent[best], breakdown, rejected, watch.laps_ms(), level, pace.steps)
         self.previous = plan
         return plan
+
+    def _noise_left(self, steps, count, warm):
+        """Say at which level the tokens of a plan were when their stage ended: -> [T], 0 where it was finished"""
+        start, settings = self.settings.warm_level if warm else 1.0, self.settings
+        left = {name: start * (1 - steps[name] / total) for name, total in (('far', settings.far_steps), ('fill', settings.fill_steps))}
+        return np.array([left['fill']] * (count - 1) + [left['far']])
 
     def _arrivals(self, origin_s):
         """Lay out the arrival times of all far candidates: -> offset_s [B], last
@@ -121,11 +158,11 @@ class Planner:
         latent [1, Z]), or None where there is no last plan to go on with.
         """
         settings = self.settings
-        times = np.repeat(np.linspace(settings.shortest_s, self.model.horizon_s, settings.arrivals), settings.samples)
+        times = np.repeat(np.linspace(self.horizon_s, settings.shortest_s, settings.arrivals)[::-1], settings.samples)
         if self.previous is None or not settings.warm_samples or origin_s - self.previous.origin_s > 2.0:
             return times.astype(np.float32), None
         left_s = self.previous.origin_s + self.previous.offset_s[-1] - origin_s
-        warm = np.full(settings.warm_samples, np.clip(left_s, settings.shortest_s, self.model.horizon_s))
+        warm = np.full(settings.warm_samples, np.clip(left_s, settings.shortest_s, self.horizon_s))
         last = tuple(getattr(self.previous, name)[-1:] for name in ('position_rad', 'velocity_rad_s', 'latent'))
         return np.concatenate([times, warm]).astype(np.float32), last
 
@@ -141,7 +178,7 @@ class Planner:
 
         def shifted(values, first):
             columns = np.concatenate([first[None], values]).T
-            return np.stack([np.interp(instants, known_s, column) for column in columns], 1)
+            return np.array([np.interp(instants, known_s, column) for column in columns]).reshape(-1, len(instants)).T
         tokens = self.backend.network_tokens(
             shifted(previous.position_rad, previous.position_rad[0]), shifted(previous.velocity_rad_s, previous.velocity_rad_s[0]),
             shifted(previous.latent, previous.latent[0]))
@@ -182,22 +219,30 @@ class Planner:
         origin = np.repeat(observation.position_rad[None, -1:], len(position_rad), 0)
         path_rad = np.concatenate([origin, position_rad], 1)
         times_s = np.concatenate([np.zeros((len(offset_s), 1)), offset_s], 1)
-        familiarity = self.backend.familiarity(context, tokens)
+        familiarity = self.backend.familiarity(context, tokens, offset_s)
+        familiar = (familiarity >= 0) | (not self.settings.refuse_unfamiliar)
+        joined = self.backend.mismatch(context, tokens, offset_s) <= self.settings.mismatch_limit
         legal = terms.within_limits(path_rad, times_s, self.robot)
         rejected['joint limits'] = int((~legal).sum())
-        rejected['unfamiliar posture'] = int((legal & (familiarity < 0)).sum())
-        fit = np.flatnonzero(legal & (familiarity >= 0))
+        rejected['unfamiliar posture'] = int((legal & ~familiar).sum())
+        rejected['steps that do not join'] = int((legal & familiar & ~joined).sum())
+        fit = np.flatnonzero(legal & familiar & joined)
         if len(fit) == 0:
             raise NoSafeCandidate(rejected)
         values = {'reward': figures['reward'], 'judge': figures['judge'], 'typicality': figures['typicality'],
                   'consistency_rad': self.backend.consistency(context, tokens, offset_s),
                   'familiarity': familiarity, 'smoothness': terms.smoothness(path_rad, times_s), 'arrival_s': offset_s[:, -1]}
         use_reward = goal.guidance_scale != 0 or goal.candidates_only
-        score = (use_reward * REWARD_WEIGHT * np.minimum(values['reward'], values['judge'])
-                 + EARLINESS_WEIGHT * terms.earliness(offset_s) + SMOOTHNESS_WEIGHT * values['smoothness']
-                 - CONSISTENCY_WEIGHT * values['consistency_rad'] - TYPICALITY_WEIGHT * values['typicality'] + WARM_BONUS * warm)
+        score = self._score(values, use_reward, warm)
         best = int(fit[np.argmax(score[fit])])
         return best, {'score': float(score[best]), **{name: float(column[best]) for name, column in values.items()}}
+
+    def _score(self, values, use_reward, warm):
+        """Weigh what is known of each plan: -> [P]"""
+        weights = self.weights
+        return (use_reward * weights.reward * np.minimum(values['reward'], values['judge']) - weights.earliness * values['arrival_s']
+                + weights.smoothness * values['smoothness'] - weights.consistency * values['consistency_rad']
+                - weights.typicality * values['typicality'] + weights.warm * warm)
 
     def imagined_picture(self, plan):
         """Decode what the camera is imagined to see on arrival: -> pixels [Y, X, 3] uint8"""
@@ -207,13 +252,17 @@ class Planner:
 class Stopwatch:
     """Milliseconds per stage."""
 
-    def __init__(self):
-        self.begun = self.last = time.perf_counter()
+    def __init__(self, clock=time.perf_counter):
+        self.clock = clock
+        self.begun = self.last = clock()
         self.laps = {}
 
     def lap(self, name):
-        now = time.perf_counter()
-        self.laps[name], self.last = 1000 * (now - self.last), now
+        """End a stage: -> seconds it took"""
+        now = self.clock()
+        took_s, self.last = now - self.last, now
+        self.laps[name] = 1000 * took_s
+        return took_s
 
     def laps_ms(self):
         return {**self.laps, 'total': 1000 * (self.last - self.begun)}

@@ -9,11 +9,13 @@ from diffusion_planner.config import ConfigError
 from diffusion_planner.diffusion.guidance import guide
 from diffusion_planner.diffusion.matrices import scheduling_matrix
 from diffusion_planner.diffusion.noise import add_noise
-from diffusion_planner.diffusion.samplers import MultistepStep, sample
+from diffusion_planner.diffusion.samplers import MultistepStep, ddim_step, ddpm_step, sample
+from diffusion_planner.objectives.terms import mismatch
 from diffusion_planner.runtime import checkpoint
 
 CACHED_PICTURES = 64
 FAMILIAR_MARGIN = 1.0   # log-odds above the floor from which on a posture is left alone
+STEP_TOLERANCE = 0.03   # network space; what a step of imagined tokens may miss on top of what play does
 PATH_POINTS = 4         # postures that are looked at between two tokens
 PULL = 0.1     # what scale 1 means: the metric head is so sharp that more leaves the prior no say in the last steps
 
@@ -41,10 +43,9 @@ class TorchBackend:
         self.latents.clear()
 
     @torch.no_grad()
-    def encode(self, observation):
-        """Encode the context; every picture is encoded once in its life. -> Context"""
-        latent = torch.stack([torch.cat([self._latent(pixels, stamp) for pixels, stamp in zip(row, stamps)])
-                              for row, stamps in zip(observation.pictures, observation.picture_stamp_s)])
+    def encode(self, observation, goal):
+        """Encode the context and what is rewarded in it; every picture is encoded once in its life. -> Context"""
+        latent = self._latents(observation)
         motion = torch.tensor(np.concatenate([observation.position_rad, observation.velocity_rad_s], 1), dtype=torch.float32)
         tokens = self.network.normalizer(torch.cat([motion.to(self.device), latent], 1))[None]
         level = torch.tensor(observation.level, dtype=torch.float32, device=self.device)[None]
@@ -52,7 +53,24 @@ class TorchBackend:
         # A token at level 1 is pure noise by definition; the value behind it must not leak through.
         tokens = add_noise(tokens, torch.zeros_like(tokens), level)
         heads = (self.network.guide_head, self.network.judge_head)
+        if self.config.goal == 'position':
+            return Context(tokens, level, offset_s, [head.places(self._normal_position(goal)) for head in heads])
         return Context(tokens, level, offset_s, [head.places(latent[None], level) for head in heads])
+
+    def _normal_position(self, goal):
+        """Bring the goal to network space: -> [1, 1, J]"""
+        own = self.layout.position
+        if goal.position_rad is None or np.shape(goal.position_rad) != (self.layout.joints,):
+            raise ValueError(f'goal: got position {goal.position_rad}, expected {self.layout.joints} numbers; this model sees no goal by itself')
+        position = torch.tensor(np.asarray(goal.position_rad), dtype=torch.float32, device=self.device)
+        return ((position - self.network.normalizer.mean[own]) / self.network.normalizer.spread[own])[None, None]
+
+    def _latents(self, observation):
+        """Encode the pictures of an observation: -> [C, V Z]"""
+        if not self.config.cameras:
+            return torch.zeros(len(observation.offset_s), 0, device=self.device)
+        return torch.stack([torch.cat([self._latent(pixels, stamp) for pixels, stamp in zip(row, stamps)])
+                            for row, stamps in zip(observation.pictures, observation.picture_stamp_s)])
 
     def _latent(self, pixels, stamp_s):
         key = float(stamp_s)
@@ -69,8 +87,8 @@ class TorchBackend:
         return head.logit(tokens[..., self.layout.position], level, place[:, None], width[:, None])
 
     @torch.no_grad()
-    def imagine_far(self, context, offset_s, goal, settings, seed, warm=None):
-        """Denoise a far token per arrival time, pulled towards reward: -> far [B, 1, D]
+    def imagine_far(self, context, offset_s, goal, settings, seed, warm=None, stop=None):
+        """Denoise a far token per arrival time, pulled towards reward: -> far [B, 1, D]; `stop`: see planning.pace
 
         The last rows start from the last plan's far token (warm [W, D], noised to settings.warm_level), the others from noise.
         """
@@ -82,9 +100,16 @@ class TorchBackend:
         if warm is not None:
             far_level[-len(warm):] = settings.warm_level
             noise[-len(warm):] = add_noise(warm[:, None], noise[-len(warm):], far_level[-len(warm):])
-        tokens = sample(_holding(self._guided(context, goal, settings), context), torch.cat([known, noise], 1),
-                        _matrix(level, far_level, settings.far_steps), torch.cat([seconds, far_s], 1), step=MultistepStep())
-        return tokens[:, -1:]
+        return self._sample(self._guided(context, goal, settings), context, torch.cat([known, noise], 1),
+                            _matrix(level, far_level, settings.far_steps, settings.bend), torch.cat([seconds, far_s], 1),
+                            settings, generator, stop)[:, -1:]
+
+    def _sample(self, denoise, context, noisy, matrix, offset_s, settings, generator, stop):
+        """Sample with the sampler of the settings, the context held. `stop` is asked after every step."""
+        ending = None if stop is None else lambda *_: stop()
+        step = {'multistep': MultistepStep(), 'ddim': ddim_step, 'ddpm': ddpm_step}[settings.sampler]
+        fresh = generator if settings.sampler == 'ddpm' else None
+        return sample(_holding(denoise, context), noisy, matrix, offset_s, step, fresh, ending)
 
     def _guided(self, context, goal, settings):
         """Wrap the denoiser so that the last token is pulled towards reward."""
@@ -98,7 +123,8 @@ class TorchBackend:
             return self.network.guide_head.shortfall(position, level[:, -1], place, width) + self._unfamiliar(position)
 
         return guide(self.denoise, objective, PULL * scale, form=settings.guidance_form, mask=mask,
-                     max_shift=settings.guidance_max_shift, proximal=settings.guidance_form != 'noisy')
+                     max_shift=settings.guidance_max_shift, proximal=settings.guidance_form != 'noisy',
+                     negligible=settings.guidance_negligible)
 
     def _unfamiliar(self, position):
         """Log-probability, up to a margin, that postures are of a kind seen at play: position [..., J] -> [...], at most 0."""
@@ -117,18 +143,27 @@ class TorchBackend:
                      max_shift=settings.familiarity_max_shift)
 
     @torch.no_grad()
-    def familiarity(self, context, tokens):
+    def familiarity(self, context, tokens, offset_s):
         """How far the least familiar posture of each path is above the floor, or above where the arm stands if that is lower.
 
-        familiarity(context, tokens [P, F + 1, D]) -> log-odds, numpy [P]; below 0: somewhere play never went
+        familiarity(context, tokens [P, F + 1, D], offset_s [P, F + 1]) -> log-odds, numpy [P]; below 0: where play never went
         """
-        origin = context.tokens[:, -1:].expand(len(tokens), -1, -1)
-        path = torch.cat([origin, tokens], 1)[..., self.layout.position]
-        share = torch.linspace(0, 1, PATH_POINTS + 1, device=self.device)[1:, None, None, None]
-        between = path[None, :, :-1] + share * (path[:, 1:] - path[:, :-1])[None]
-        here = self.network.familiarity(path[:, 0])
-        lowest = self.network.familiarity(between).amin((0, 2))
+        path = torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1)
+        here = self.network.familiarity(path[:, 0, self.layout.position])
+        lowest = self.network.familiarity(self._between(path, offset_s)).amin((0, 2))
         return (lowest - torch.minimum(here - 0.5, self.network.familiarity.floor)).cpu().numpy()
+
+    def _between(self, path, offset_s):
+        """Look at PATH_POINTS postures per stretch, on the cubic that meets the tokens' velocities: path [P, T, D] -> [N, P, T - 1, J]"""
+        own, speed = self.layout.position, self.layout.velocity
+        scale = self.network.normalizer.spread
+        gap_s = torch.tensor(np.diff(offset_s, axis=1, prepend=0.0), dtype=torch.float32, device=self.device)[..., None]
+        position = path[..., own]
+        rate = self.network.normalizer.inverse(path)[..., speed] / scale[own]      # network space per second
+        share = torch.linspace(0, 1, PATH_POINTS + 1, device=self.device)[1:, None, None, None]
+        rise = share ** 2 * (3 - 2 * share)
+        return (position[:, :-1] + rise * (position[:, 1:] - position[:, :-1])
+                + gap_s * (share * (1 - share) ** 2 * rate[:, :-1] - share ** 2 * (1 - share) * rate[:, 1:]))
 
     @torch.no_grad()
     def judge_far(self, context, far, offset_s, seed):
@@ -150,7 +185,7 @@ class TorchBackend:
         return residual / np.array(table['q99'])[band]
 
     @torch.no_grad()
-    def fill_in(self, context, far, chosen, offset_s, settings, seed, warm=None):
+    def fill_in(self, context, far, chosen, offset_s, settings, seed, warm=None, stop=None):
         """Denoise the tokens between the origin and each chosen far token, both ends known: -> [P, F + 1, D]
 
         Where warm [P, F, D] is not NaN the tokens start from it, noised to settings.warm_level, and else from noise.
@@ -159,16 +194,17 @@ class TorchBackend:
         known, level, seconds = context.repeat(count)
         far_s = torch.tensor(offset_s[chosen], device=self.device)[:, None]
         share = torch.arange(1, fill + 2, device=self.device) / (fill + 1)
-        noise = torch.randn(count, fill, self.layout.width, generator=torch.Generator().manual_seed(seed + 2)).to(self.device)
+        generator = torch.Generator().manual_seed(seed + 2)
+        noise = torch.randn(count, fill, self.layout.width, generator=generator).to(self.device)
         between = torch.ones(count, fill, device=self.device)
         if warm is not None:
             has = ~warm.isnan().any(-1)
             between = torch.where(has, settings.warm_level, between)
             noise = torch.where(has[..., None], add_noise(warm.nan_to_num(), noise, between), noise)
         imagined = torch.cat([between, torch.zeros_like(far_s)], 1)
-        tokens = sample(_holding(self._kept_familiar(context, settings), context), torch.cat([known, noise, far[chosen]], 1),
-                        _matrix(level, imagined, settings.fill_steps), torch.cat([seconds, far_s * share], 1), step=MultistepStep())
-        return tokens[:, -fill - 1:]
+        return self._sample(self._kept_familiar(context, settings), context, torch.cat([known, noise, far[chosen]], 1),
+                            _matrix(level, imagined, settings.fill_steps, settings.bend), torch.cat([seconds, far_s * share], 1),
+                            settings, generator, stop)[:, -fill - 1:]
 
     def network_tokens(self, position_rad, velocity_rad_s, latent):
         """Bring a decoded plan back to network space: position, velocity [T, J], latent [T, Z] (network space) -> [T, D]"""
@@ -194,6 +230,21 @@ class TorchBackend:
         near = self.network.normalizer.inverse(torch.cat([origin, tokens], 1))[:, :-1]
         expected = near[..., self.layout.position] + 0.05 * near[..., self.layout.velocity]
         return (command * spread + mean - expected).abs().mean((1, 2)).cpu().numpy()
+
+    @torch.no_grad()
+    def mismatch(self, context, tokens, offset_s):
+        """How far the worst step of each path is from what its velocities explain, in units of what play shows: -> numpy [P]
+
+        Zero for models whose checkpoint says nothing about it.
+        """
+        table = self.planning.get('step_mismatch')
+        if table is None:
+            return np.zeros(len(tokens))
+        path = self.network.normalizer.inverse(torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1))
+        gap_s = np.diff(offset_s, axis=1, prepend=0.0)
+        missed = mismatch(path[..., self.layout.position], path[..., self.layout.velocity], torch.tensor(gap_s, dtype=torch.float32))
+        missed = (missed / self.network.normalizer.spread[self.layout.position]).amax(-1).cpu().numpy()
+        return (missed / (np.interp(gap_s, table['gap_s'], table['q999']) + STEP_TOLERANCE)).max(1)
 
     @torch.no_grad()
     def picture(self, latent):
@@ -223,9 +274,9 @@ def _traced(model, device):
         return torch.jit.freeze(torch.jit.trace(_Planning(model).eval(), example, check_trace=False))
 
 
-def _matrix(context_level, imagined_level, steps):
+def _matrix(context_level, imagined_level, steps, bend):
     """Schedule imagined tokens from their own levels to 0 beside a context that keeps its levels: -> [S + 1, B, T]"""
-    share = scheduling_matrix(torch.ones(1, device=imagined_level.device), steps)   # every imagined token falls alike
+    share = scheduling_matrix(torch.ones(1, device=imagined_level.device), steps, bend=bend)   # every imagined token falls alike
     imagined = share[:, :, None] * imagined_level
     return torch.cat([context_level.expand(len(imagined), *context_level.shape), imagined], 2)
 

@@ -3,9 +3,10 @@ import numpy as np
 import torch
 
 from diffusion_planner.diffusion.noise import add_noise
+from diffusion_planner.objectives.terms import mismatch
 
 TYPICALITY_LEVEL = 0.5      # noise at which the residual is measured
-BANDS_S = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
+BANDS = 8                   # of horizons, equally wide
 
 
 @torch.no_grad()
@@ -26,11 +27,11 @@ def _held_out_logits(job, head):
     return torch.cat(logits), torch.cat(rewards)
 
 
-def fit_reward_heads(job):
+def fit_reward_heads(job, held_out_logits=_held_out_logits):
     """Fit scale and bias of each head (Platt 1999) on one half of the held-out episodes' samples and score it on the other."""
     figures = {}
     for name, head in (('guide', job.model.guide_head), ('judge', job.model.judge_head)):
-        logit, reward = _held_out_logits(job, head)
+        logit, reward = held_out_logits(job, head)
         half = len(logit) // 2
         parameters = torch.tensor([1.0, 0.0], requires_grad=True)
         optimizer = torch.optim.LBFGS([parameters], max_iter=100)
@@ -70,8 +71,9 @@ def typicality(job):
         residuals.append(residual(job.model, clean, offset_s, present, context, generator))
         horizons.append(offset_s[:, -1])
     residuals, horizons = torch.cat(residuals).cpu(), torch.cat(horizons).cpu()
-    table = {'level': TYPICALITY_LEVEL, 'band_s': list(BANDS_S), 'median': [], 'q90': [], 'q99': []}
-    for low, high in zip(BANDS_S, BANDS_S[1:]):
+    band_s = [index * job.settings.model.horizon_s / BANDS for index in range(BANDS + 1)]
+    table = {'level': TYPICALITY_LEVEL, 'band_s': band_s, 'median': [], 'q90': [], 'q99': []}
+    for low, high in zip(band_s, band_s[1:]):
         inside = residuals[(horizons >= low) & (horizons < high)]
         for name, share in (('median', 0.5), ('q90', 0.9), ('q99', 0.99)):
             table[name].append(float(inside.quantile(share)) if len(inside) > 20 else float(residuals.quantile(share)))
@@ -88,3 +90,23 @@ def residual(model, clean, offset_s, present, context, generator):
     return (estimate - clean)[:, -1, model.layout.motion].square().mean(-1).sqrt()
 
 
+@torch.no_grad()
+def step_mismatch(job, gaps_s=(0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 0.32)):
+    """Measure how well the velocities of two instants explain the way between them, on held-out episodes.
+
+    Returns {'gap_s' [N], 'q999' [N]}: the 99.9 % quantile of the largest mismatch of a joint, in network space.
+    """
+    random, windows = np.random.default_rng(4), job.windows
+    spread = job.model.normalizer.spread
+    table = {'gap_s': list(gaps_s), 'q999': []}
+    for gap_s in gaps_s:
+        episode = random.choice(job.held_out, 20_000)
+        last = (windows.joint_count[episode] - 1) * windows.period_s
+        now = random.random(len(episode)) * (last - gap_s)
+        offset = np.stack([np.zeros_like(now), np.full_like(now, gap_s)], 1)
+        joint, _, offset_s, _ = windows.rows(episode, now, offset, np.zeros_like(offset))
+        motion = job.window_tokens.motion[torch.from_numpy(joint)]
+        joints = job.model.layout.joints
+        missed = mismatch(motion[..., :joints], motion[..., joints:], torch.from_numpy(offset_s).diff(dim=1))
+        table['q999'].append(float((missed / spread[:joints]).amax((1, 2)).quantile(0.999)))
+    return table

@@ -26,16 +26,16 @@ class WrittenDown:
         self.figures = {'reward': np.array(reward), 'judge': np.array(judge), 'typicality': np.array(typicality)}
         self.reach_rad = np.broadcast_to(reach_rad, 4)
 
-    def encode(self, observation):
+    def encode(self, observation, goal):
         return None
 
-    def imagine_far(self, context, offset_s, goal, settings, seed, warm):
+    def imagine_far(self, context, offset_s, goal, settings, seed, warm, stop):
         return None
 
     def judge_far(self, context, far, offset_s, seed):
         return self.figures
 
-    def fill_in(self, context, far, chosen, offset_s, settings, seed, warm):
+    def fill_in(self, context, far, chosen, offset_s, settings, seed, warm, stop):
         return Tokens(chosen)
 
     def decode(self, tokens):
@@ -43,8 +43,11 @@ class WrittenDown:
         position_rad = ROBOT.home_rad + self.reach_rad[tokens.chosen][:, None, None] * share[None, :, None] * np.ones(7)
         return position_rad, np.zeros_like(position_rad), np.zeros((len(tokens.chosen), 12, 2))
 
-    def familiarity(self, context, tokens):
+    def familiarity(self, context, tokens, offset_s):
         return np.ones(len(tokens.chosen))
+
+    def mismatch(self, context, tokens, offset_s):
+        return np.zeros(len(tokens.chosen))
 
     def consistency(self, context, tokens, offset_s):
         return np.zeros(len(tokens.chosen))

@@ -55,7 +55,7 @@ def test_what_stands_behind_a_token_at_level_one_does_not_matter(backend, observ
 
 
 def test_the_context_comes_out_of_fill_in_untouched(backend, observation):
-    context = backend.encode(observation)
+    context = backend.encode(observation, Goal())
     offset_s = np.array([1.0, 2.0], np.float32)
     far = torch.randn(2, 1, backend.layout.width)
     tokens = backend.fill_in(context, far, np.array([1, 0]), offset_s, SETTINGS, 0)
@@ -63,7 +63,7 @@ def test_the_context_comes_out_of_fill_in_untouched(backend, observation):
 
 
 def test_guidance_raises_the_predicted_reward(backend, observation):
-    context = backend.encode(observation)
+    context = backend.encode(observation, Goal())
     offset_s = np.linspace(0.5, 4.0, 16).astype(np.float32)
     logit = {}
     for scale in (0.0, 2.0):
@@ -73,9 +73,9 @@ def test_guidance_raises_the_predicted_reward(backend, observation):
 
 
 def test_every_picture_is_encoded_once(backend, observation):
-    backend.encode(observation)
+    backend.encode(observation, Goal())
     assert len(backend.latents) == 3
-    backend.encode(observation)
+    backend.encode(observation, Goal())
     assert len(backend.latents) == 3
     backend.forget()
     assert not backend.latents
