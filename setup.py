@@ -42,6 +42,7 @@ setup(
                 'ros-geometry-msgs', 'ros-builtin-interfaces', 'ros-rcl-interfaces', 'ros-ament-index-python'],
         'train': ['ompl', 'h5py', 'hdf5plugin', 'tensorboard', 'matplotlib'],
         'onnx': ['onnx', 'onnxruntime'],
+        'benchmark': ['gymnasium', 'gymnasium-robotics', 'mujoco'],
         'gpu': ['onnx', 'onnxruntime-gpu'],
         'test': ['pytest', 'hypothesis'],
     },

@@ -95,3 +95,26 @@ class FamiliarityHead(nn.Module):
     def forward(self, position):
         angle = (position[..., None] * self.frequency).flatten(-2)
         return self.net(torch.cat([position, angle.sin(), angle.cos()], -1))[..., 0]
+
+
+class TransitionHead(nn.Module):
+    """Log-odds that play went from one motion to another in so long a time, rather than that the pair was made up.
+
+    forward(near [..., 2J], far [..., 2J], gap_s [...]) -> [...]
+
+    Trained to tell pairs of instants of the data from pairs whose second instant came later than claimed, belongs elsewhere or
+    was shaken about. Where the way takes longer than claimed the odds are low. `floor` is what nearly all held-out pairs exceed.
+    """
+
+    def __init__(self, joints, width=192, octaves=5):
+        super().__init__()
+        self.joints = joints
+        self.net = perceptron(4 * joints + 4 * joints * octaves + 2, width, 1, depth=4)
+        self.register_buffer('frequency', 2.0 ** torch.arange(octaves), persistent=False)
+        self.register_buffer('floor', torch.zeros(()))
+
+    def forward(self, near, far, gap_s):
+        places = torch.cat([near[..., :self.joints], far[..., :self.joints]], -1)
+        angle = (places[..., None] * self.frequency).flatten(-2)
+        # The way that full-rate motion would explain is left over as what the network has to judge.
+        return self.net(torch.cat([near, far - near, angle.sin(), angle.cos(), gap_s[..., None], gap_s[..., None].log()], -1))[..., 0]

@@ -7,7 +7,7 @@ from torch import nn
 from diffusion_planner.layout import Layout
 from diffusion_planner.nets.denoiser import Denoiser
 from diffusion_planner.nets.encoders import Decoder, Encoder
-from diffusion_planner.nets.heads import FamiliarityHead, InverseDynamics, RewardHead, perceptron
+from diffusion_planner.nets.heads import FamiliarityHead, InverseDynamics, RewardHead, TransitionHead, perceptron
 from diffusion_planner.nets.normalizer import Normalizer
 
 
@@ -25,6 +25,7 @@ class ModelConfig:
     depth: int = 4
     heads: int = 4
     familiarity_octaves: int = 0
+    transition: bool = False  # whether there is a head that judges steps and arrivals
     goal: str = 'pictures'    # who says what is rewarded: the pictures of the context, or a goal 'position' [J] that is given
 
     def __post_init__(self):
@@ -52,6 +53,8 @@ class WorldModel(nn.Module):
         self.guide_head, self.judge_head = RewardHead(joints, told_by), RewardHead(joints, told_by)
         self.inverse_dynamics = InverseDynamics(joints)
         self.familiarity = FamiliarityHead(joints, octaves=config.familiarity_octaves)
+        if config.transition:
+            self.transition = TransitionHead(joints)
         self.denoiser = Denoiser(self.layout.width, config.width, config.depth, config.heads)
 
     def encode_pictures(self, pixels):

@@ -52,10 +52,14 @@ class PlannerSettings:
     reward_margin: float = 0.20        # an arrival this near the best predicted reward counts as arrived
     typicality_limit: float = 1.0      # in units of the held-out 99 % quantile
     slack_s: float = 0.6               # arrive this much after the earliest arrival: hurried paths cut corners
+    spread: float = 0.0                # each further path that is filled in arrives later by this share of that time
     familiarity_scale: float = 1.0     # how strongly paths are kept to postures of a kind seen at play
     familiarity_max_shift: float = 0.2
+    cubic: bool = False                # judge the way between tokens on the cubic through their velocities, not on lines
     refuse_unfamiliar: bool = True     # refuse paths below the floor of familiarity
     mismatch_limit: float = 3.0        # in units of what held-out steps show
+    reach_limit: float = 0.0           # log-odds above the floor of the transition head that an arrival must have
+    step_limit: float = 0.0            # and every step of a path
     warm_samples: int = 2              # candidates that start from the last plan instead of from noise
     warm_level: float = 0.5            # the noise they start at
 
@@ -65,11 +69,12 @@ class Backend(Protocol):
 
     encode(observation, goal) -> context
     imagine_far(context, offset_s [B], goal, settings, seed, warm [W, D], stop) -> far [B, 1, D]
-    judge_far(context, far, offset_s [B], seed) -> {'reward', 'judge', 'typicality'} numpy [B]
+    judge_far(context, far, offset_s [B], seed, typicality: wanted) -> {'reward', 'judge', 'typicality', 'reach'} numpy [B]
     fill_in(context, far, chosen [P], offset_s [B], settings, seed, warm [P, F, D], stop) -> tokens [P, F + 1, D]
     network_tokens(position_rad [T, J], velocity_rad_s [T, J], latent [T, Z]) -> tokens [T, D]
     decode(tokens) -> position_rad [P, F + 1, J], velocity_rad_s [P, F + 1, J], latent [P, F + 1, Z]
-    familiarity(context, tokens, offset_s [P, F + 1]) -> numpy [P], below 0 where a path leaves what was seen at play
+    familiarity(context, tokens, offset_s [P, F + 1], cubic) -> numpy [P], below 0 where a path leaves what was seen at play
+    steps(context, tokens, offset_s) -> numpy [P], below 0 where a step is not one of play
     mismatch(context, tokens, offset_s) -> numpy [P], above 1 where a step goes farther than its velocities explain
     consistency(context, tokens, offset_s) -> numpy [P], radians by which inverse dynamics disagrees
     """
@@ -128,7 +133,7 @@ class Planner:
         warm_far = None if last is None else self.backend.network_tokens(*last)[-1:].expand(settings.warm_samples, -1)
         # After the far tokens come one call for their typicality and at least one for the fill-in.
         far = self.backend.imagine_far(context, offset_s, goal, settings, seed, warm_far, pace.stage('far', reserve=2))
-        figures = self.backend.judge_far(context, far, offset_s, seed)
+        figures = self.backend.judge_far(context, far, offset_s, seed, math.isfinite(settings.typicality_limit))
         watch.lap('far')
         chosen, rejected = self._choose_arrivals(figures, offset_s, goal, seed)
         tokens = self.backend.fill_in(context, far, chosen, offset_s, settings, seed,
@@ -193,9 +198,9 @@ class Planner:
         the best and whose far token is typical. Without guidance reward has no say and the arrival is drawn at random.
         """
         settings = self.settings
-        typical = figures['typicality'] <= settings.typicality_limit
-        rejected = {'far token not typical': int((~typical).sum())}
-        usable = np.flatnonzero(typical)
+        typical, timely = figures['typicality'] <= settings.typicality_limit, figures['reach'] >= settings.reach_limit
+        rejected = {'far token not typical': int((~typical).sum()), 'too little time': int((typical & ~timely).sum())}
+        usable = np.flatnonzero(typical & timely)
         if len(usable) == 0:
             raise NoSafeCandidate(rejected)
         if goal.guidance_scale == 0 and not goal.candidates_only:
@@ -203,12 +208,23 @@ class Planner:
         reward = np.minimum(figures['reward'], figures['judge'])[usable]
         arrived = usable[reward >= reward.max() - settings.reward_margin]
         rejected['predicted reward lower'] = int(len(usable) - len(arrived))
-        wanted_s = offset_s[arrived].min() + settings.slack_s
-        order = np.abs(offset_s[arrived] - wanted_s) - 10.0 * self._is_warm(arrived)   # the last plan always competes
-        late = np.setdiff1d(usable, arrived)
+        chosen = self._spread(arrived, offset_s)
+        late = np.setdiff1d(usable, chosen)
         # Where few arrive, the next best are filled in too: one path alone is too easily refused.
         late = late[np.argsort(-np.minimum(figures['reward'], figures['judge'])[late], kind='stable')]
-        return np.concatenate([arrived[np.argsort(order, kind='stable')], late])[:settings.plans], rejected
+        return np.concatenate([chosen, late])[:settings.plans], rejected
+
+    def _spread(self, arrived, offset_s):
+        """Order the far candidates that arrive by how much they are worth filling in: the last plan, then those nearest to the
+        wanted time, each sought a little later than the one before. -> indices [min(P, len(arrived))]"""
+        settings = self.settings
+        warm = self._is_warm(arrived)
+        wanted_s = offset_s[arrived].min() + settings.slack_s
+        chosen, left = list(arrived[warm]), list(arrived[~warm])
+        for rank in range(min(len(left), max(0, settings.plans - len(chosen)))):
+            times = offset_s[left]
+            chosen.append(left.pop(int(np.argmin(np.abs(times - wanted_s * (1 + settings.spread * rank))))))
+        return np.array(chosen[:settings.plans], int)
 
     def _is_warm(self, chosen):
         """Whether candidates go on with the last plan: -> bool [P]"""
@@ -219,9 +235,10 @@ class Planner:
         origin = np.repeat(observation.position_rad[None, -1:], len(position_rad), 0)
         path_rad = np.concatenate([origin, position_rad], 1)
         times_s = np.concatenate([np.zeros((len(offset_s), 1)), offset_s], 1)
-        familiarity = self.backend.familiarity(context, tokens, offset_s)
+        familiarity = self.backend.familiarity(context, tokens, offset_s, self.settings.cubic)
         familiar = (familiarity >= 0) | (not self.settings.refuse_unfamiliar)
-        joined = self.backend.mismatch(context, tokens, offset_s) <= self.settings.mismatch_limit
+        joined = ((self.backend.mismatch(context, tokens, offset_s) <= self.settings.mismatch_limit)
+                  & (self.backend.steps(context, tokens, offset_s) >= self.settings.step_limit))
         legal = terms.within_limits(path_rad, times_s, self.robot)
         rejected['joint limits'] = int((~legal).sum())
         rejected['unfamiliar posture'] = int((legal & ~familiar).sum())

@@ -13,15 +13,18 @@ class ModelError(ValueError):
     """A model folder that cannot be used; the message names the file and what was expected."""
 
 
-def save(folder, model, planning, training):
-    """Write a model folder; `planning` is what planning must know about the data, `training` how it was made."""
+def save(folder, model, planning, training, half=('encoder.', 'decoder.')):
+    """Write a model folder; `planning` is what planning must know about the data, `training` how it was made.
+
+    Weights whose names begin with one of `half` are stored in half precision.
+    """
     from safetensors.torch import save_file
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / 'model.safetensors'
     part = weights.with_suffix('.part')
-    # Half precision does for pictures, and keeps the file small; everything else stays as it was trained.
-    save_file({name: (value.half() if name.startswith(('encoder.', 'decoder.')) else value).contiguous()
+    # Half precision does for pictures, and keeps the file small.
+    save_file({name: (value.half() if name.startswith(half) else value).contiguous()
                for name, value in model.state_dict().items()}, part)
     part.chmod(0o644)   # safetensors writes for its owner alone
     os.replace(part, weights)

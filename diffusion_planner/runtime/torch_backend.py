@@ -143,34 +143,51 @@ class TorchBackend:
                      max_shift=settings.familiarity_max_shift)
 
     @torch.no_grad()
-    def familiarity(self, context, tokens, offset_s):
+    def familiarity(self, context, tokens, offset_s, cubic=False):
         """How far the least familiar posture of each path is above the floor, or above where the arm stands if that is lower.
 
         familiarity(context, tokens [P, F + 1, D], offset_s [P, F + 1]) -> log-odds, numpy [P]; below 0: where play never went
+        cubic: look along the cubic that meets the tokens' velocities instead of along straight lines.
         """
         path = torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1)
         here = self.network.familiarity(path[:, 0, self.layout.position])
-        lowest = self.network.familiarity(self._between(path, offset_s)).amin((0, 2))
+        lowest = self.network.familiarity(self._between(path, offset_s, cubic)).amin((0, 2))
         return (lowest - torch.minimum(here - 0.5, self.network.familiarity.floor)).cpu().numpy()
 
-    def _between(self, path, offset_s):
-        """Look at PATH_POINTS postures per stretch, on the cubic that meets the tokens' velocities: path [P, T, D] -> [N, P, T - 1, J]"""
-        own, speed = self.layout.position, self.layout.velocity
-        scale = self.network.normalizer.spread
-        gap_s = torch.tensor(np.diff(offset_s, axis=1, prepend=0.0), dtype=torch.float32, device=self.device)[..., None]
+    def _between(self, path, offset_s, cubic):
+        """Take PATH_POINTS postures per stretch: path [P, T, D], offset_s [P, T - 1] -> position [N, P, T - 1, J]"""
+        own, normalizer = self.layout.position, self.network.normalizer
         position = path[..., own]
-        rate = self.network.normalizer.inverse(path)[..., speed] / scale[own]      # network space per second
+        start, way = position[:, :-1], position[:, 1:] - position[:, :-1]
         share = torch.linspace(0, 1, PATH_POINTS + 1, device=self.device)[1:, None, None, None]
-        rise = share ** 2 * (3 - 2 * share)
-        return (position[:, :-1] + rise * (position[:, 1:] - position[:, :-1])
+        if not cubic:
+            return start + share * way
+        gap_s = torch.tensor(np.diff(offset_s, axis=1, prepend=0.0), dtype=torch.float32, device=self.device)[..., None]
+        rate = normalizer.inverse(path)[..., self.layout.velocity] / normalizer.spread[own]     # network space per second
+        return (start + share ** 2 * (3 - 2 * share) * way
                 + gap_s * (share * (1 - share) ** 2 * rate[:, :-1] - share ** 2 * (1 - share) * rate[:, 1:]))
 
     @torch.no_grad()
-    def judge_far(self, context, far, offset_s, seed):
-        """Judge far tokens: predicted reward by both heads, and how far from typical: -> numpy [B] each"""
+    def judge_far(self, context, far, offset_s, seed, typicality=True):
+        """Judge far tokens: predicted reward by both heads, and how far from typical: -> numpy [B] each; 'reach' is below 0 where there is too little time"""
         clean = torch.zeros(far.shape[:2], device=self.device)
         reward, judge = (torch.sigmoid(self._odds(index, context, far, clean))[:, 0].cpu().numpy() for index in (0, 1))
-        return {'reward': reward, 'judge': judge, 'typicality': self._typicality(context, far, offset_s, seed)}
+        return {'reward': reward, 'judge': judge, 'typicality': self._typicality(context, far, offset_s, seed) if typicality else np.zeros(len(far)),
+                'reach': self._reach(context.tokens[:, -1].expand(len(far), -1), far[:, 0], offset_s)}
+
+    def _reach(self, near, far, gap_s):
+        """How far transitions are above the floor of the transition head: -> numpy, 0 for models that have none"""
+        if not self.config.transition:
+            return np.zeros(far.shape[:-1])
+        gap_s = torch.as_tensor(np.asarray(gap_s, np.float32), device=self.device)
+        head, own = self.network.transition, self.layout.motion
+        return (head(near[..., own], far[..., own], gap_s) - head.floor).cpu().numpy()
+
+    @torch.no_grad()
+    def steps(self, context, tokens, offset_s):
+        """How far the least likely step of each path is above the floor of the transition head: -> numpy [P]"""
+        path = torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1)
+        return self._reach(path[:, :-1], path[:, 1:], np.diff(offset_s, axis=1, prepend=0.0)).min(1)
 
     def _typicality(self, context, far, offset_s, seed):
         """Denoising residual of far tokens given the context, in units of the held-out 99 % quantile: -> numpy [B]"""

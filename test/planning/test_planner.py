@@ -23,7 +23,8 @@ class WrittenDown:
     config = type('Config', (), {'horizon_s': 4.0, 'context_offset_s': (0.0,), 'joint_names': ROBOT.joint_names})
 
     def __init__(self, reward, judge, typicality, reach_rad=0.2):
-        self.figures = {'reward': np.array(reward), 'judge': np.array(judge), 'typicality': np.array(typicality)}
+        self.figures = {'reward': np.array(reward), 'judge': np.array(judge), 'typicality': np.array(typicality),
+                        'reach': np.zeros(len(reward))}
         self.reach_rad = np.broadcast_to(reach_rad, 4)
 
     def encode(self, observation, goal):
@@ -32,7 +33,7 @@ class WrittenDown:
     def imagine_far(self, context, offset_s, goal, settings, seed, warm, stop):
         return None
 
-    def judge_far(self, context, far, offset_s, seed):
+    def judge_far(self, context, far, offset_s, seed, typicality):
         return self.figures
 
     def fill_in(self, context, far, chosen, offset_s, settings, seed, warm, stop):
@@ -43,8 +44,11 @@ class WrittenDown:
         position_rad = ROBOT.home_rad + self.reach_rad[tokens.chosen][:, None, None] * share[None, :, None] * np.ones(7)
         return position_rad, np.zeros_like(position_rad), np.zeros((len(tokens.chosen), 12, 2))
 
-    def familiarity(self, context, tokens, offset_s):
+    def familiarity(self, context, tokens, offset_s, cubic):
         return np.ones(len(tokens.chosen))
+
+    def steps(self, context, tokens, offset_s):
+        return np.zeros(len(tokens.chosen))
 
     def mismatch(self, context, tokens, offset_s):
         return np.zeros(len(tokens.chosen))

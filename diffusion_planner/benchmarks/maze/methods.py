@@ -3,6 +3,7 @@
 Every method is a class with plan(starts [N, 4], goals_m [N, 2], seeds [N], episodes [N]) -> one Path or None per start, in SI
 units. `episodes` tells a method that remembers its last plan which episode is whose.
 """
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -19,7 +20,7 @@ from diffusion_planner.records import Goal, Observation
 TOKENS = 24                 # imagined by every method
 WEIGHTS = Weights(reward=4.0, earliness=0.5, smoothness=0.0, consistency=0.0, typicality=0.25, warm=0.1)
 SETTINGS = PlannerSettings(arrivals=36, samples=1, far_steps=4, fill_steps=4, fill_in=TOKENS - 1, plans=4, shortest_s=0.12, slack_s=0.05,
-                           reward_margin=0.15, guidance_max_shift=1.0, warm_samples=1, typicality_limit=1.0, bend=2.0, sampler='ddim')
+                           reward_margin=0.15, guidance_max_shift=1.0, warm_samples=1, typicality_limit=1.0, bend=2.0, sampler='ddim', spread=0.12, cubic=True, step_limit=-math.inf)
 NEGLIGIBLE = 0.01           # network space; a smaller pull on a far token is not worth a gradient through the network
 PEER_HORIZON_S = {'umaze': 1.28, 'medium': 2.56, 'large': 3.84}   # Diffuser's horizons of 128, 256 and 384 steps
 

@@ -20,10 +20,10 @@ def _axes(count, grid, columns=3, size=4.2):
     rows = -(-count // columns)
     height, width = grid.wall.shape
     figure = Figure(figsize=(size * columns, size * rows * (height / width) + 0.4 * rows), layout='constrained')
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel in panels:
         _maze(panel, grid)
-    return figure, list(panels)
+    return figure, panels
 
 
 def _maze(panel, grid):

@@ -198,7 +198,7 @@ def show(report):
     """Print the report as tables."""
     from rich.console import Console
     from rich.table import Table
-    console = Console()
+    console = Console(width=150)
     for goal in dict.fromkeys(row['goal'] for row in report['rows']):
         table = Table(title=f'goal {goal}, {report["seeds"]} seeds from {report["first_seed"]}; 95 % intervals')
         for column in ('maze', 'method', 'normalised', 'latched', 'first reach, steps', 'success', 'plans in a wall', 'plans/s'):

@@ -16,7 +16,7 @@ from diffusion_planner.data.windows import Windows
 from diffusion_planner.nets.denoiser import parameter_count
 from diffusion_planner.nets.world_model import ModelConfig, WorldModel
 from diffusion_planner.runtime import checkpoint
-from diffusion_planner.training import calibration, denoising, familiarity
+from diffusion_planner.training import calibration, denoising, familiarity, transition
 from diffusion_planner.training.config import Stage
 from diffusion_planner.training.run import Run
 
@@ -33,6 +33,7 @@ class MazeTraining:
 
     heads: Stage = Stage(3000, 1024, 1e-3)
     familiarity: Stage = Stage(3000, 2048, 1e-3)
+    transition: Stage = Stage(5000, 2048, 1e-3)
     denoiser: Stage = Stage(9000, 3000, 1e-3)
     width: int = 128
     depth: int = 4
@@ -47,7 +48,7 @@ class MazeTraining:
 def train(maze, data, out, settings=MazeTraining(), resume=True):
     """Train the model of a maze from recorded play and write its folder; work in progress is kept in out/training."""
     job = MazeJob(maze, Path(data), Path(out), settings, resume)
-    for stage in (job.heads, job.familiarity, job.denoiser):
+    for stage in (job.heads, job.familiarity, job.transition, job.denoiser):
         started = time.monotonic()
         stage()
         job.minutes[stage.__name__] = round((time.monotonic() - started) / 60, 1)
@@ -79,7 +80,7 @@ class MazeJob:
         torch.manual_seed(settings.seed)
         self.maze, self.out, self.resume, self.minutes = maze, out, resume, {}
         config = ModelConfig(BALL.joint_names, context_offset_s=(0.0,), horizon_s=maze.horizon_s, latent=0, width=settings.width,
-                             depth=settings.depth, familiarity_octaves=5, goal='position')
+                             depth=settings.depth, familiarity_octaves=5, transition=True, goal='position')
         self.settings, self.plain = SimpleNamespace(model=config), settings
         self.work = out / 'training'
         self.work.mkdir(parents=True, exist_ok=True)
@@ -190,6 +191,22 @@ class MazeJob:
         self.model.familiarity.load_state_dict(run.average['familiarity'].state_dict())
         familiarity.fit_floor(self.model.familiarity, self.normal, held_out, FLOOR_MARGIN)
 
+    def transition(self):
+        """Train the head that tells transitions of play from made-up ones."""
+        run = self._run('transition', {'transition': self.model.transition}, self.plain.transition)
+        motion = self.model.normalizer(self.window_tokens.motion).view(-1, int(self.episodes.joint_start[1]), self.model.layout.width)
+        known, held_out = (transition.Pairs(motion[torch.from_numpy(part)], PERIOD_S, self.maze.horizon_s)
+                           for part in (self.train_set, self.held_out))
+        random = np.random.default_rng((self.plain.seed, 11, run.done))
+
+        def loss(generator):
+            value, right = transition.transition_loss(run.modules['transition'], known, run.stage.batch, random, generator)
+            return value, {'loss': value.item(), 'right': right.item()}
+
+        run.train(loss, self.writer)
+        self.model.transition.load_state_dict(run.average['transition'].state_dict())
+        transition.fit_floor(self.model.transition, held_out, np.random.default_rng(5))
+
     def denoiser(self):
         """Train the denoiser by diffusion forcing; every batch has about as many tokens, whatever their number per window."""
         run = self._run('denoiser', {'denoiser': self.model.denoiser}, self.plain.denoiser)
@@ -212,7 +229,8 @@ class MazeJob:
                     'step_mismatch': calibration.step_mismatch(self)}
         checkpoint.save(self.out, self.model, planning, {
             'maze': self.maze.name, 'settings': configuration.to_mapping(self.plain), 'play_steps': self.steps,
-            'minutes': self.minutes, 'parameters': {name: parameter_count(module) for name, module in self.model.named_children()}})
+            'minutes': self.minutes, 'parameters': {name: parameter_count(module) for name, module in self.model.named_children()}},
+            half=('denoiser.',))     # under 5 MB; rounding of 0.05 % is far below what a plan varies by from seed to seed
         print(f'{self.out}: written')
 
 
@@ -229,4 +247,5 @@ def spread_evenly(place_m, cell_m=0.05, most=8):
 def tiny(settings=MazeTraining()):
     """Return the settings of a run of about a minute, for tests: a planner that is better than none, no more."""
     return replace(settings, heads=Stage(300, 512, 2e-3, 50), familiarity=Stage(300, 1024, 2e-3, 50),
+                   transition=Stage(300, 1024, 2e-3, 50),
                    denoiser=Stage(500, 1500, 2e-3, 50), width=64, depth=3, fill_in_counts=(0, 0, 11))

@@ -1,0 +1,52 @@
+"""Stage: the transition head, from pairs of instants alone."""
+import numpy as np
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+HURRY = 2.5                       # made-up pairs claim up to so many times less time than the way took
+SHAKE = 0.25                      # spread of the instants that are shaken about, network space
+FLOOR_SHARE, FLOOR_MARGIN = 0.002, 0.5
+
+
+class Pairs:
+    """Draws pairs of instants from episodes of equal length: motion [E, N, 2J] in network space, sampled every period_s."""
+
+    def __init__(self, motion, period_s, horizon_s):
+        self.motion, self.period_s, self.longest = motion, period_s, int(horizon_s / period_s)
+
+    def _rows(self, count, random, stretch=1.0, shortest=1):
+        """Draw instants a log-uniform gap apart, the second one `stretch` times as far away: -> near, far [N, 2J], gap_s [N]"""
+        episodes, length = self.motion.shape[:2]
+        gap = np.exp(random.uniform(np.log(shortest), np.log(self.longest), count)).round().astype(int)
+        later = np.minimum(np.ceil(gap * stretch).astype(int), length - 2)
+        episode, first = random.integers(0, episodes, count), (random.random(count) * (length - 1 - later)).astype(int)
+        return self.motion[episode, first], self.motion[episode, first + later], torch.from_numpy(gap * self.period_s).float()
+
+    def real(self, count, random):
+        """-> near, far [N, 2J], gap_s [N]"""
+        return self._rows(count, random)
+
+    def made_up(self, count, random, generator):
+        """The same of pairs that never were: half of them hurried, a quarter from elsewhere, a quarter shaken."""
+        hurried = self._rows(count // 2, random, random.uniform(1.1, HURRY, count // 2), shortest=5)
+        near, far, gap_s = self._rows(count // 4, random)
+        elsewhere = near, far[torch.from_numpy(random.permutation(len(far)))], gap_s
+        near, far, gap_s = self._rows(count - count // 2 - count // 4, random)
+        spread = SHAKE * torch.rand(len(far), 1, generator=generator) ** 2
+        shaken = near, far + spread * torch.randn(far.shape, generator=generator), gap_s
+        return tuple(torch.cat(parts) for parts in zip(hurried, elsewhere, shaken))
+
+
+def transition_loss(head, pairs, batch, random, generator):
+    """Tell pairs of play from made-up ones: -> loss [], share told right"""
+    real, fake = pairs.real(batch, random), pairs.made_up(batch, random, generator)
+    logit = torch.cat([head(*real), head(*fake)])
+    target = torch.cat([torch.ones(batch), torch.zeros(batch)])
+    return binary_cross_entropy_with_logits(logit, target), ((logit > 0) == (target > 0)).float().mean()
+
+
+@torch.no_grad()
+def fit_floor(head, pairs, random, count=50_000):
+    """Set the head's floor so that nearly all held-out pairs are above it: -> floor"""
+    head.floor.copy_(head(*pairs.real(count, random)).quantile(FLOOR_SHARE) - FLOOR_MARGIN)
+    return head.floor.item()
