@@ -67,7 +67,9 @@ def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, pri
         shift = limit_shift(wanted, moving, max_shift)
         if trace is not None:
             _record(trace, value, torch.where(moving, gradient, 0), wanted, shift, moving)
-        return clean + shift, _rms(shift, moving).amax((1, 2)) < negligible
+        # Where a token holds no evidence yet the form 'through' has no gradient: that is not the end of its pull.
+        seen = ((signal(level) >= MIN_SIGNAL) | (level == 0)).all(1)
+        return clean + shift, seen & (_rms(shift, moving).amax((1, 2)) < negligible)
 
     settled = None   # [B], which candidates are no longer guided
 

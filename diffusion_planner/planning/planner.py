@@ -57,9 +57,9 @@ class PlannerSettings:
     familiarity_max_shift: float = 0.2
     cubic: bool = False                # judge the way between tokens on the cubic through their velocities, not on lines
     refuse_unfamiliar: bool = True     # refuse paths below the floor of familiarity
-    mismatch_limit: float = 3.0        # in units of what held-out steps show
+    mismatch_limit: float = math.inf   # by how much a step may differ from what its velocities explain, in units of held-out steps
     reach_limit: float = 0.0           # log-odds above the floor of the transition head that an arrival must have
-    step_limit: float = 0.0            # and every step of a path
+    step_limit: float = -math.inf      # and that every step of a path must have
     warm_samples: int = 2              # candidates that start from the last plan instead of from noise
     warm_level: float = 0.5            # the noise they start at
 
@@ -153,7 +153,7 @@ class Planner:
     def _noise_left(self, steps, count, warm):
         """Say at which level the tokens of a plan were when their stage ended: -> [T], 0 where it was finished"""
         start, settings = self.settings.warm_level if warm else 1.0, self.settings
-        left = {name: start * (1 - steps[name] / total) for name, total in (('far', settings.far_steps), ('fill', settings.fill_steps))}
+        left = {name: start * (1 - steps[name] / total) ** settings.bend for name, total in (('far', settings.far_steps), ('fill', settings.fill_steps))}
         return np.array([left['fill']] * (count - 1) + [left['far']])
 
     def _arrivals(self, origin_s):

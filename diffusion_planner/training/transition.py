@@ -12,7 +12,8 @@ class Pairs:
     """Draws pairs of instants from episodes of equal length: motion [E, N, 2J] in network space, sampled every period_s."""
 
     def __init__(self, motion, period_s, horizon_s):
-        self.motion, self.period_s, self.longest = motion, period_s, int(horizon_s / period_s)
+        self.motion, self.period_s = motion, period_s
+        self.longest = min(int(horizon_s / period_s), motion.shape[1] - 2)
 
     def _rows(self, count, random, stretch=1.0, shortest=1):
         """Draw instants a log-uniform gap apart, the second one `stretch` times as far away: -> near, far [N, 2J], gap_s [N]"""

@@ -194,3 +194,80 @@ def test_guided_samples_carry_no_graph(gaussian):
     level = torch.full((1, 5), 0.5, dtype=torch.float64)
     assert not any(guide(gaussian.denoise, _linear, 1.0, form)(_noise(6, 1, 5, 2), level, None).requires_grad
                    for form in FORMS)
+
+
+LEVELS = torch.tensor([0.9, 0.75, 0.5, 0.25, 0.0625], dtype=torch.float64)   # of the calls of one sampling
+
+
+def _calls(denoise, rows=3):
+    """Call a guided denoiser as one sampling does, the same noisy tokens at falling levels: -> clean [5, B, T, D]"""
+    noisy = _noise(7, rows, 5, 2)
+    return torch.stack([denoise(noisy, level.expand(rows, 5), torch.zeros(rows, 5)) for level in LEVELS])
+
+
+class Watched:
+    """_quadratic, keeping how many candidates each call was about."""
+
+    def __init__(self):
+        self.rows = []
+
+    def __call__(self, tokens, level):
+        self.rows.append(len(tokens))
+        return _quadratic(tokens, level)
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_nothing_is_negligible_at_zero(gaussian, form):
+    watched = Watched()
+    scale = torch.tensor([0.0, 0.01, 0.5])               # not even a candidate that is not pulled at all
+    guided = _calls(guide(gaussian.denoise, watched, scale, form, negligible=0.0))
+    assert watched.rows == [3] * len(LEVELS)
+    fresh = _calls(lambda *call: guide(gaussian.denoise, _quadratic, scale, form)(*call))   # remembers nothing from call to call
+    assert torch.equal(guided, fresh)
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_a_settled_candidate_is_no_longer_judged_and_the_others_still_are(gaussian, form):
+    watched = Watched()
+    scale = torch.tensor([0.5, 0.0, 0.5])                # the second one is never pulled, so it is settled after one call
+    clean = _calls(guide(gaussian.denoise, watched, scale, form, negligible=1e-9))
+    assert watched.rows == [3, 2, 2, 2, 2]
+    torch.testing.assert_close(clean, _calls(guide(gaussian.denoise, _quadratic, scale, form)))
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_when_all_are_settled_the_denoiser_is_left_alone(gaussian, form):
+    # No shift exceeds max_shift, so below a negligible shift of twice that everything is settled after the first call.
+    watched = Watched()
+    clean = _calls(guide(gaussian.denoise, watched, 1.0, form, max_shift=0.5, negligible=1.0))
+    assert watched.rows == [3]
+    plain = _calls(gaussian.denoise)
+    torch.testing.assert_close(clean[1:], plain[1:], rtol=0, atol=1e-12)
+    assert (clean[0] - plain[0]).abs().max() > 0.1
+
+
+def test_a_sampling_of_another_size_begins_anew(gaussian):
+    watched = Watched()
+    guided = guide(gaussian.denoise, watched, 0.1, 'clean', negligible=100.0)
+    for rows in (3, 2):
+        _calls(guided, rows)
+    assert watched.rows == [3, 2]
+
+
+@pytest.mark.parametrize('negligible', [0.3, 0.1, 0.01])
+@pytest.mark.parametrize('level', [0.9, 1.0])     # at level 1 no gradient passes through the network
+def test_leaving_out_what_is_negligible_changes_a_sample_by_no_more_than_that(gaussian, level, negligible):
+    # Under a constant tilt the shift is Cov[clean | noisy] TILT, which only shrinks as the level falls: what is left out is
+    # below the threshold at every later call, and a DDIM step moves a token by at most the change of its estimate.
+    calls = {0.0: 0, negligible: 0}
+
+    def tilt_of(limit):
+        def objective(tokens, level):
+            calls[limit] += 1
+            return _linear(tokens, level)
+        return guide(gaussian.denoise, objective, 1.0, 'through', max_shift=FREE, negligible=limit)
+
+    start = torch.full((5,), level, dtype=torch.float64)
+    samples = [sample(tilt_of(limit), _noise(8, 4, 5, 2), scheduling_matrix(start, 20), torch.zeros(4, 5)) for limit in calls]
+    assert (samples[0] - samples[1]).square().mean(-1).sqrt().max() <= negligible
+    assert calls[negligible] < calls[0.0] == 20

@@ -15,6 +15,9 @@ def schedules(draw):
     return torch.tensor(start), draw(st.integers(1, 9)), draw(st.integers(0, 9)), order
 
 
+BENDS = st.floats(0.125, 8)
+
+
 @settings(max_examples=200, deadline=None)
 @given(schedules())
 def test_every_matrix_leads_from_the_start_levels_to_zero_without_rising(schedule):
@@ -71,7 +74,35 @@ def test_a_warm_start_uses_all_its_steps():
     assert matrix[:, 0].tolist() == [0.5, 0.375, 0.25, 0.125, 0]
 
 
-@pytest.mark.parametrize('arguments', [dict(steps=0), dict(steps=3, lag=-1), dict(steps=3, order='sideways')])
+def test_a_bent_schedule_by_hand():
+    # With 3/4, 2/4 and 1/4 of the steps left the level is 9/16, 4/16 and 1/16; a token that begins at 1/2 has half of that.
+    matrix = scheduling_matrix(torch.tensor([1.0, 0.5, 0.0]), 4, bend=2)
+    assert matrix[:, 0].tolist() == [1, 0.5625, 0.25, 0.0625, 0]
+    assert matrix[:, 1].tolist() == [0.5, 0.28125, 0.125, 0.03125, 0]
+    assert matrix[:, 2].tolist() == [0] * 5
+
+
+@settings(max_examples=200, deadline=None)
+@given(schedules(), BENDS)
+def test_however_bent_it_leads_from_the_start_levels_to_zero_without_rising(schedule, bend):
+    start, steps, lag, order = schedule
+    matrix = scheduling_matrix(start, steps, lag, order, bend)
+    assert torch.equal(matrix[0], start)
+    assert (matrix[-1] == 0).all()
+    assert (matrix.diff(dim=0) <= 0).all()
+    assert (matrix[:, start == 0] == 0).all()
+    assert matrix.shape == scheduling_matrix(start, steps, lag, order).shape and matrix.dtype == start.dtype
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(2, 9), st.floats(1.25, 8))
+def test_a_bend_above_one_makes_the_steps_smaller_towards_the_end(steps, bend):
+    parts = -scheduling_matrix(torch.ones(1, dtype=torch.float64), steps, bend=bend)[:, 0].diff()
+    assert (parts.diff() < 0).all()
+
+
+@pytest.mark.parametrize('arguments', [dict(steps=0), dict(steps=3, lag=-1), dict(steps=3, order='sideways'),
+                                       dict(steps=3, bend=0), dict(steps=3, bend=-1.0)])
 def test_impossible_schedules_are_refused_with_what_was_given(arguments):
     with pytest.raises(ValueError, match='got'):
         scheduling_matrix(torch.ones(2), **arguments)

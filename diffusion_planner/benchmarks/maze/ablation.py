@@ -1,4 +1,5 @@
 """Which parts matter: one table of variations of the planner in one maze, one page of plots."""
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +7,18 @@ import numpy as np
 from diffusion_planner.benchmarks.maze import methods, run
 from diffusion_planner.benchmarks.maze.world import BenchmarkError, find_maze
 
-ANY = 1e9     # a limit that nothing exceeds
+ANY = math.inf     # a limit that nothing exceeds
+OFF = {'typicality': {'typicality_limit': ANY}, 'arrival judged by transition head': {'reach_limit': -ANY},
+       'familiarity floor': {'refuse_unfamiliar': False}, 'familiarity gradient': {'familiarity_scale': 0.0}}
+ADDED = {'steps judged by transition head': {'step_limit': 0.0}, 'steps explained by their velocities': {'mismatch_limit': 3.0}}
+
+
+def _judges(base):
+    """List what is judged, switched off one by one and all together, and what could be judged besides: -> {name: changes}"""
+    off = {f'without {name}': changes for name, changes in OFF.items()}
+    none = {key: value for changes in OFF.values() for key, value in changes.items()}
+    return {**off, 'without familiarity': {**OFF['familiarity floor'], **OFF['familiarity gradient']}, 'without any of them': none,
+            **{f'with {name}': changes for name, changes in ADDED.items() if all(getattr(base, key) != value for key, value in changes.items())}}
 
 
 def variations(maze):
@@ -19,17 +31,11 @@ def variations(maze):
               replace(base, guidance_form='through', guidance_negligible=methods.NEGLIGIBLE), 1.0, every)]
     rows += [('arrival search', f'off, {share:g} of the horizon', replace(base, arrivals=1, samples=base.arrivals,
                                                                           longest_s=share * maze.horizon_s), 1.0, every) for share in (0.5, 1.0)]
-    rows += [('arrival search', f'{count} arrivals', replace(base, arrivals=count), 1.0, every) for count in (9, 18, 72)]
-    rows += [('judges', 'no typicality', replace(base, typicality_limit=ANY), 1.0, every),
-             ('judges', 'no check of steps', replace(base, mismatch_limit=ANY), 1.0, every),
-             ('judges', 'no familiarity floor', replace(base, refuse_unfamiliar=False), 1.0, every),
-             ('judges', 'no familiarity gradient', replace(base, familiarity_scale=0.0), 1.0, every),
-             ('judges', 'no familiarity at all', replace(base, refuse_unfamiliar=False, familiarity_scale=0.0), 1.0, every),
-             ('judges', 'none of them', replace(base, typicality_limit=ANY, mismatch_limit=ANY, refuse_unfamiliar=False,
-                                                familiarity_scale=0.0), 1.0, every)]
+    rows += [('arrival search', f'{count} arrivals', replace(base, arrivals=count), 1.0, every) for count in (6, 12, 24, 48) if count != base.arrivals]
+    rows += [('judges', name, replace(base, **changes), 1.0, every) for name, changes in _judges(base).items()]
     rows += [('warm start', 'off', replace(base, warm_samples=0), 1.0, every)]
-    rows += [('candidates filled in', f'{count}', replace(base, plans=count), 1.0, every) for count in (1, 2, 8, 16)]
-    rows += [('sampling steps', f'{count}', replace(base, far_steps=count, fill_steps=count), 1.0, every) for count in (1, 2, 3, 6, 10, 20)]
+    rows += [('candidates filled in', f'{count}', replace(base, plans=count), 1.0, every) for count in (1, 2, 4, 8, 16) if count != base.plans]
+    rows += [('sampling steps per stage', f'{count}', replace(base, far_steps=count, fill_steps=count), 1.0, every) for count in (1, 2, 3, 4, 6, 10, 20) if (count, count) != (base.far_steps, base.fill_steps)]
     rows += [('sampler', name, replace(base, sampler=name), 1.0, every) for name in ('multistep', 'ddim', 'ddpm') if name != base.sampler]
     rows += [('sampler', f'steps of equal size', replace(base, bend=1.0), 1.0, every)]
     rows += [('fill-in tokens', f'{count}', replace(base, fill_in=count), 1.0, every) for count in (3, 7, 11, 17)]

@@ -3,7 +3,6 @@
 Every method is a class with plan(starts [N, 4], goals_m [N, 2], seeds [N], episodes [N]) -> one Path or None per start, in SI
 units. `episodes` tells a method that remembers its last plan which episode is whose.
 """
-import math
 import time
 from dataclasses import dataclass, replace
 
@@ -13,15 +12,15 @@ import torch
 from diffusion_planner.benchmarks.maze.world import BALL
 from diffusion_planner.diffusion.guidance import guide
 from diffusion_planner.diffusion.matrices import scheduling_matrix
-from diffusion_planner.diffusion.samplers import MultistepStep, ddim_step, ddpm_step, sample
+from diffusion_planner.diffusion.samplers import ddim_step, ddpm_step, sample
 from diffusion_planner.planning.planner import NoSafeCandidate, Planner, PlannerSettings, Weights
 from diffusion_planner.records import Goal, Observation
 
 TOKENS = 24                 # imagined by every method
 WEIGHTS = Weights(reward=4.0, earliness=0.5, smoothness=0.0, consistency=0.0, typicality=0.25, warm=0.1)
 SETTINGS = PlannerSettings(arrivals=36, samples=1, far_steps=4, fill_steps=4, fill_in=TOKENS - 1, plans=4, shortest_s=0.12, slack_s=0.05,
-                           reward_margin=0.15, guidance_max_shift=1.0, warm_samples=1, typicality_limit=1.0, bend=2.0, sampler='ddim', spread=0.12, cubic=True, step_limit=-math.inf)
-NEGLIGIBLE = 0.01           # network space; a smaller pull on a far token is not worth a gradient through the network
+                           reward_margin=0.15, guidance_max_shift=1.0, warm_samples=1, typicality_limit=1.0, bend=2.0, sampler='ddim', spread=0.12, cubic=True, reach_limit=1.0)
+NEGLIGIBLE = 0.1           # network space; a smaller pull on a far token is not worth a gradient through the network
 PEER_HORIZON_S = {'umaze': 1.28, 'medium': 2.56, 'large': 3.84}   # Diffuser's horizons of 128, 256 and 384 steps
 
 
@@ -133,8 +132,13 @@ class FullSequence(Peer):
         noise[:, 0], noise[:, -1] = starts, end
         level = torch.ones(TOKENS + 1)
         level[0] = level[-1] = 0
-        generator = torch.Generator().manual_seed(seeds[0])
-        tokens = sample(self.backend.denoise, noise, scheduling_matrix(level, self.steps), self._seconds(len(goals)), ddpm_step, generator)
+        generators = [torch.Generator().manual_seed(seed + 1) for seed in seeds]
+
+        def step(noisy, clean, level, next_level, _noise):
+            # Each episode has noise of its own, so that no result depends on which others are planned beside it.
+            fresh = torch.stack([torch.randn(noisy.shape[1:], generator=generator) for generator in generators])
+            return ddpm_step(noisy, clean, level, next_level, fresh)
+        tokens = sample(self.backend.denoise, noise, scheduling_matrix(level, self.steps), self._seconds(len(goals)), step)
         return tokens, self._reward(tokens, goals)[:, -1]
 
 
@@ -162,19 +166,22 @@ class Pyramid(Peer):
 
 
 class BestOfN(Peer):
-    """Diffusion Veteran's way (Lu et al. 2025): 50 whole sequences without any guidance, the most rewarding one is taken."""
+    """Diffusion Veteran's way (Lu et al. 2025): 50 whole sequences without any guidance, the most rewarding one is taken.
 
-    steps, count = 20, 50
+    Five sampling steps, which its authors' library found enough, of the sizes that the planner itself uses.
+    """
+
+    steps, count = 5, 50
 
     def _tokens(self, starts, goals, seeds):
         chosen, promised = [], []
         level = torch.ones(TOKENS + 1)
         level[0] = 0
-        matrix = scheduling_matrix(level, self.steps)
+        matrix = scheduling_matrix(level, self.steps, bend=SETTINGS.bend)
         for start, goal, seed in zip(starts, goals, seeds):
             noise = self._noise([seed], self.count, TOKENS + 1, 4)[0]
             noise[:, 0] = start
-            tokens = sample(self.backend.denoise, noise, matrix, self._seconds(self.count), MultistepStep())
+            tokens = sample(self.backend.denoise, noise, matrix, self._seconds(self.count), ddim_step)
             reward = self._reward(tokens, goal[None].expand(self.count, -1))
             best = int(reward.sum(1).argmax())
             chosen.append(tokens[best])

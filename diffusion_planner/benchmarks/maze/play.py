@@ -132,6 +132,10 @@ def read_play(folder):
                     raise BenchmarkError(f'{path}: play of version {int(shard["version"])}, expected {VERSION}; delete it')
                 states.append(shard['state'])
                 forces.append(shard['force'])
-        except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except BenchmarkError:
+            raise
+        except (OSError, KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
             raise BenchmarkError(f'{path}: cannot be read ({error}); delete it, and it is recorded again') from None
+    if not states:
+        raise BenchmarkError(f'{folder}: no play_*.npz in it; expected a folder of recorded play')
     return np.concatenate(states), np.concatenate(forces)

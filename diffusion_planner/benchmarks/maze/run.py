@@ -90,6 +90,7 @@ class Ledger:
 
     def add(self, results):
         with self.path.open('a') as file:
+            file.write('\n')     # the line before may have been cut off
             for result in results:
                 self.results[result['seed']] = result
                 file.write(json.dumps({'fingerprint': self.fingerprint, **result}) + '\n')
@@ -125,6 +126,7 @@ def bench(options):
     folders = {name: model_folder(options.models, find_maze(name).name) for name in options.mazes}
     for name, folder in folders.items():
         load(name, str(folder))     # complain before processes are started
+        _worlds(name, 1)
     ledgers, jobs = {}, []
     wanted = range(options.first_seed, options.first_seed + options.seeds)
     for maze_name in options.mazes:

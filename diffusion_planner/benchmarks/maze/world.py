@@ -52,12 +52,12 @@ class World:
 
     def __init__(self, maze):
         try:
+            import mujoco  # noqa: F401  (first: without it gymnasium raises an error of its own)
             import gymnasium
             import gymnasium_robotics
-            import mujoco  # noqa: F401  (named, so that the message can say what is missing)
         except ImportError as error:
             raise BenchmarkError(f'{error.name} is not installed; the maze needs the benchmark extra: '
-                                 "make bench-setup, or pip install -e '.[benchmark]'") from None
+                                 "make setup, or pip install -e '.[benchmark]'") from None
         gymnasium.register_envs(gymnasium_robotics)
         self.maze, self.env = maze, gymnasium.make(maze.env_id)
         self.grid = Grid(self.env.unwrapped.maze.maze_map)
