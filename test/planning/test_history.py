@@ -102,7 +102,7 @@ def test_an_unknown_camera_is_an_error():
 
 
 def test_filling_and_reading_at_once():
-    history, done = filled(2.0, memory_s=1.5), threading.Event()
+    history, done = filled(2.0, memory_s=70.0), threading.Event()    # no reader may fall behind what is remembered
 
     def fill():
         for index in range(3000):
