@@ -8,9 +8,9 @@ from diffusion_planner.benchmarks.maze import methods, run
 from diffusion_planner.benchmarks.maze.world import BenchmarkError, find_maze
 
 ANY = math.inf     # a limit that nothing exceeds
-OFF = {'typicality': {'typicality_limit': ANY}, 'arrival judged by transition head': {'reach_limit': -ANY},
+OFF = {'arrival judged by transition head': {'reach_limit': -ANY},
        'familiarity floor': {'refuse_unfamiliar': False}, 'familiarity gradient': {'familiarity_scale': 0.0}}
-ADDED = {'steps judged by transition head': {'step_limit': 0.0}, 'steps explained by their velocities': {'mismatch_limit': 3.0}}
+ADDED = {'typicality of arrivals': {'typicality_limit': 1.0}, 'steps judged by transition head': {'step_limit': 0.0}, 'steps explained by their velocities': {'mismatch_limit': 3.0}}
 
 
 def _judges(base):
@@ -39,7 +39,7 @@ def variations(maze):
     rows += [('sampler', name, replace(base, sampler=name), 1.0, every) for name in ('multistep', 'ddim', 'ddpm') if name != base.sampler]
     rows += [('sampler', f'steps of equal size', replace(base, bend=1.0), 1.0, every)]
     rows += [('fill-in tokens', f'{count}', replace(base, fill_in=count), 1.0, every) for count in (3, 7, 11, 17)]
-    rows += [('replanning every', f'{count} steps', base, 1.0, count) for count in (5, 10, 40, 80)]
+    rows += [('replanning every', f'{count} steps', base, 1.0, count) for count in (5, 10, 20, 60, 100)]
     return rows
 
 
