@@ -237,8 +237,7 @@ class Planner:
         times_s = np.concatenate([np.zeros((len(offset_s), 1)), offset_s], 1)
         familiarity = self.backend.familiarity(context, tokens, offset_s, self.settings.cubic)
         familiar = (familiarity >= 0) | (not self.settings.refuse_unfamiliar)
-        joined = ((self.backend.mismatch(context, tokens, offset_s) <= self.settings.mismatch_limit)
-                  & (self.backend.steps(context, tokens, offset_s) >= self.settings.step_limit))
+        joined = self._joined(context, tokens, offset_s)
         legal = terms.within_limits(path_rad, times_s, self.robot)
         rejected['joint limits'] = int((~legal).sum())
         rejected['unfamiliar posture'] = int((legal & ~familiar).sum())
@@ -253,6 +252,15 @@ class Planner:
         score = self._score(values, use_reward, warm)
         best = int(fit[np.argmax(score[fit])])
         return best, {'score': float(score[best]), **{name: float(column[best]) for name, column in values.items()}}
+
+    def _joined(self, context, tokens, offset_s):
+        """Whether every step of each path is one that play could have made; what has no limit is not computed: -> bool [P]"""
+        joined, settings = np.ones(len(offset_s), bool), self.settings
+        if math.isfinite(settings.mismatch_limit):
+            joined &= self.backend.mismatch(context, tokens, offset_s) <= settings.mismatch_limit
+        if math.isfinite(settings.step_limit):
+            joined &= self.backend.steps(context, tokens, offset_s) >= settings.step_limit
+        return joined
 
     def _score(self, values, use_reward, warm):
         """Weigh what is known of each plan: -> [P]"""

@@ -2,6 +2,7 @@
 import copy
 import math
 import os
+import time
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ class Run:
         self.average = copy.deepcopy(self.modules).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.modules.parameters(), lr=stage.learning_rate, weight_decay=1e-4)
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.done = 0
+        self.done, self.seconds = 0, 0.0     # steps and time spent, over every run that was resumed
         if resume and self.path.exists():
             self._load()
 
@@ -25,6 +26,7 @@ class Run:
         """Call compute_loss(generator) -> (loss, numbers to log) until the budget is spent."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         columns = TextColumn(self.name), BarColumn(), MofNCompleteColumn(), TextColumn('{task.fields[note]}'), TimeRemainingColumn()
+        self._begun = time.monotonic()
         with Progress(*columns, refresh_per_second=1) as progress:
             bar = progress.add_task(self.name, total=self.stage.steps, completed=self.done, note='')
             while self.done < self.stage.steps:
@@ -65,9 +67,10 @@ class Run:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, share))) + 0.01
 
     def save(self):
+        self.seconds, self._begun = self.seconds + time.monotonic() - self._begun, time.monotonic()
         part = self.path.with_suffix('.part')
         torch.save({'modules': self.modules.state_dict(), 'average': self.average.state_dict(), 'done': self.done,
-                    'optimizer': self.optimizer.state_dict(), 'generator': self.generator.get_state()}, part)
+                    'optimizer': self.optimizer.state_dict(), 'generator': self.generator.get_state(), 'seconds': self.seconds}, part)
         os.replace(part, self.path)
 
     def _load(self):
@@ -76,4 +79,4 @@ class Run:
         self.average.load_state_dict(state['average'])
         self.optimizer.load_state_dict(state['optimizer'])
         self.generator.set_state(state['generator'].cpu())
-        self.done = state['done']
+        self.done, self.seconds = state['done'], state.get('seconds', 0.0)

@@ -10,7 +10,8 @@ from diffusion_planner.benchmarks.maze.world import BenchmarkError, find_maze
 ANY = math.inf     # a limit that nothing exceeds
 OFF = {'arrival judged by transition head': {'reach_limit': -ANY},
        'familiarity floor': {'refuse_unfamiliar': False}, 'familiarity gradient': {'familiarity_scale': 0.0}}
-ADDED = {'typicality of arrivals': {'typicality_limit': 1.0}, 'steps judged by transition head': {'step_limit': 0.0}, 'steps explained by their velocities': {'mismatch_limit': 3.0}}
+ADDED = {'typicality of arrivals': {'typicality_limit': 1.0}, 'steps judged by transition head': {'step_limit': 0.0},
+         'steps explained by their velocities': {'mismatch_limit': 3.0}}
 
 
 def _judges(base):
@@ -31,13 +32,16 @@ def variations(maze):
               replace(base, guidance_form='through', guidance_negligible=methods.NEGLIGIBLE), 1.0, every)]
     rows += [('arrival search', f'off, {share:g} of the horizon', replace(base, arrivals=1, samples=base.arrivals,
                                                                           longest_s=share * maze.horizon_s), 1.0, every) for share in (0.5, 1.0)]
-    rows += [('arrival search', f'{count} arrivals', replace(base, arrivals=count), 1.0, every) for count in (6, 12, 24, 48) if count != base.arrivals]
+    rows += [('arrival search', f'{count} arrivals', replace(base, arrivals=count), 1.0, every)
+             for count in (6, 12, 24, 48) if count != base.arrivals]
     rows += [('judges', name, replace(base, **changes), 1.0, every) for name, changes in _judges(base).items()]
     rows += [('warm start', 'off', replace(base, warm_samples=0), 1.0, every)]
-    rows += [('candidates filled in', f'{count}', replace(base, plans=count), 1.0, every) for count in (1, 2, 4, 8, 16) if count != base.plans]
-    rows += [('sampling steps per stage', f'{count}', replace(base, far_steps=count, fill_steps=count), 1.0, every) for count in (1, 2, 3, 4, 6, 10, 20) if (count, count) != (base.far_steps, base.fill_steps)]
+    rows += [('candidates filled in', f'{count}', replace(base, plans=count), 1.0, every)
+             for count in (1, 2, 4, 8, 16) if count != base.plans]
+    rows += [('sampling steps per stage', f'{count}', replace(base, far_steps=count, fill_steps=count), 1.0, every)
+             for count in (1, 2, 3, 4, 6, 10, 20) if (count, count) != (base.far_steps, base.fill_steps)]
     rows += [('sampler', name, replace(base, sampler=name), 1.0, every) for name in ('multistep', 'ddim', 'ddpm') if name != base.sampler]
-    rows += [('sampler', f'steps of equal size', replace(base, bend=1.0), 1.0, every)]
+    rows += [('sampler', 'steps of equal size', replace(base, bend=1.0), 1.0, every)]
     rows += [('fill-in tokens', f'{count}', replace(base, fill_in=count), 1.0, every) for count in (3, 7, 11, 17)]
     rows += [('replanning every', f'{count} steps', base, 1.0, count) for count in (5, 10, 20, 60, 100)]
     return rows

@@ -5,7 +5,7 @@ units. `episodes` tells a method that remembers its last plan which episode is w
 """
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch

@@ -1,5 +1,6 @@
 """Pictures of planning in the maze: plans, the denoising of one plan, and the ablation as a page of plots."""
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +132,7 @@ class Watched:
 def draw_denoising(backend, world, seed, steps=12):
     """Show one plan as it is denoised, far token first, then the rest settling: -> pictures [Y, X, 3] uint8"""
     watched = Watched(backend)
-    settings = methods.replace(methods.SETTINGS, far_steps=steps, fill_steps=steps, warm_samples=0)
+    settings = replace(methods.SETTINGS, far_steps=steps, fill_steps=steps, warm_samples=0)
     planner = Planner(watched, BALL, settings, methods.WEIGHTS)
     state, goal_m = world.reset(seed, fixed_goal=False)
     try:

@@ -1,5 +1,4 @@
 """Train one small model per maze from play data and relabelled sparse rewards. Resumable; the stages of the arm's training."""
-import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -49,10 +48,8 @@ def train(maze, data, out, settings=MazeTraining(), resume=True):
     """Train the model of a maze from recorded play and write its folder; work in progress is kept in out/training."""
     job = MazeJob(maze, Path(data), Path(out), settings, resume)
     for stage in (job.heads, job.familiarity, job.transition, job.denoiser):
-        started = time.monotonic()
         stage()
-        job.minutes[stage.__name__] = round((time.monotonic() - started) / 60, 1)
-        print(f'{maze.name} {stage.__name__}: {job.minutes[stage.__name__]} minutes', flush=True)
+        print(f'{maze.name} {stage.__name__}: {job.minutes()[stage.__name__]} minutes', flush=True)
     job.finish()
 
 
@@ -78,7 +75,7 @@ class MazeJob:
         from torch.utils.tensorboard import SummaryWriter
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
-        self.maze, self.out, self.resume, self.minutes = maze, out, resume, {}
+        self.maze, self.out, self.resume, self.runs = maze, out, resume, {}
         config = ModelConfig(BALL.joint_names, context_offset_s=(0.0,), horizon_s=maze.horizon_s, latent=0, width=settings.width,
                              depth=settings.depth, familiarity_octaves=5, transition=True, goal='position')
         self.settings, self.plain = SimpleNamespace(model=config), settings
@@ -110,7 +107,12 @@ class MazeJob:
         return (torch.as_tensor(position_m) - self.model.normalizer.mean[own]) / self.model.normalizer.spread[own]
 
     def _run(self, name, modules, stage):
-        return Run(name, self.work, modules, stage, self.plain, self.resume, self.device)
+        self.runs[name] = Run(name, self.work, modules, stage, self.plain, self.resume, self.device)
+        return self.runs[name]
+
+    def minutes(self):
+        """Say how long each stage took so far, resumed runs included."""
+        return {name: round(run.seconds / 60, 1) for name, run in self.runs.items()}
 
     def _positions(self, episodes, count, random):
         length = self.episodes.joint_start[1]
@@ -229,7 +231,7 @@ class MazeJob:
                     'step_mismatch': calibration.step_mismatch(self)}
         checkpoint.save(self.out, self.model, planning, {
             'maze': self.maze.name, 'settings': configuration.to_mapping(self.plain), 'play_steps': self.steps,
-            'minutes': self.minutes, 'parameters': {name: parameter_count(module) for name, module in self.model.named_children()}},
+            'minutes': self.minutes(), 'parameters': {name: parameter_count(module) for name, module in self.model.named_children()}},
             half=('denoiser.',))     # under 5 MB; rounding of 0.05 % is far below what a plan varies by from seed to seed
         print(f'{self.out}: written')
 

@@ -1,5 +1,7 @@
 """The mazes of gymnasium-robotics: somebody else's physics and reward, seen as a robot of two sliding joints."""
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 
 import numpy as np
 
@@ -53,8 +55,9 @@ class World:
     def __init__(self, maze):
         try:
             import mujoco  # noqa: F401  (first: without it gymnasium raises an error of its own)
-            import gymnasium
-            import gymnasium_robotics
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):     # it talks of environments that nobody asked for
+                import gymnasium
+                import gymnasium_robotics
         except ImportError as error:
             raise BenchmarkError(f'{error.name} is not installed; the maze needs the benchmark extra: '
                                  "make setup, or pip install -e '.[benchmark]'") from None
