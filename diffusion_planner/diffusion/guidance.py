@@ -67,6 +67,8 @@ def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, pri
         shift = limit_shift(wanted, moving, max_shift)
         if trace is not None:
             _record(trace, value, torch.where(moving, gradient, 0), wanted, shift, moving)
+        if not negligible:
+            return clean + shift, None
         # Where a token holds no evidence yet the form 'through' has no gradient: that is not the end of its pull.
         seen = ((signal(level) >= MIN_SIGNAL) | (level == 0)).all(1)
         return clean + shift, seen & (_rms(shift, moving).amax((1, 2)) < negligible)
@@ -75,7 +77,7 @@ def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, pri
 
     def guided(noisy, level, offset_s):
         nonlocal settled
-        if settled is None or len(settled) != len(noisy) or not settled.any():
+        if settled is None or len(settled) != len(noisy) or not settled.any():     # None: nothing ever settles
             clean, settled = push(noisy, level, offset_s, scale)
             return clean
         clean, busy = torch.empty_like(noisy), ~settled

@@ -55,9 +55,16 @@ class RewardHead(nn.Module):
 
         This is what guidance climbs: unlike the log-probability it does not flatten at the border of the rewarded region.
         """
-        distance = (self.posture(position) - place).square().sum(-1)
+        return self.sharpness(level, width) * self.distance(position, place)
+
+    def distance(self, position, place):
+        """Squared distance of postures from the rewarded place, in the embedding: -> [...]"""
+        return (self.posture(position) - place).square().sum(-1)
+
+    def sharpness(self, level, width):
+        """What the shortfall is per squared distance: -> [...], at most 0"""
         slope = self.certainty(self.level(level))[..., 1]
-        return -self.calibration[0] * torch.exp((slope + width + 3.0).clamp(max=7.0)) * distance
+        return -self.calibration[0] * torch.exp((slope + width + 3.0).clamp(max=7.0))
 
     def logit(self, position, level, place, width):
         """The same, calibrated: sigmoid of it is a probability."""

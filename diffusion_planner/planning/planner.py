@@ -246,7 +246,7 @@ class Planner:
         if len(fit) == 0:
             raise NoSafeCandidate(rejected)
         values = {'reward': figures['reward'], 'judge': figures['judge'], 'typicality': figures['typicality'],
-                  'consistency_rad': self.backend.consistency(context, tokens, offset_s),
+                  'consistency_rad': self.backend.consistency(context, tokens, offset_s) if self.weights.consistency else np.zeros(len(offset_s)),
                   'familiarity': familiarity, 'smoothness': terms.smoothness(path_rad, times_s), 'arrival_s': offset_s[:, -1]}
         use_reward = goal.guidance_scale != 0 or goal.candidates_only
         score = self._score(values, use_reward, warm)

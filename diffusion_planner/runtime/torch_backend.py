@@ -117,10 +117,13 @@ class TorchBackend:
         mask = torch.zeros(self.layout.width, dtype=torch.bool, device=self.device)
         mask[self.layout.position] = True   # pressure on what the arm does not control only leaves the data (DESIGN 9)
         place, width = context.places[0]
+        head = self.network.guide_head
+        clean = head.sharpness(torch.zeros(1, device=self.device), width)    # the same at every step: these forms judge at level 0
 
         def objective(tokens, level):
             position = tokens[:, -1, self.layout.position]
-            return self.network.guide_head.shortfall(position, level[:, -1], place, width) + self._unfamiliar(position)
+            sharpness = head.sharpness(level[:, -1], width) if settings.guidance_form == 'noisy' else clean
+            return sharpness * head.distance(position, place) + self._unfamiliar(position)
 
         return guide(self.denoise, objective, PULL * scale, form=settings.guidance_form, mask=mask,
                      max_shift=settings.guidance_max_shift, proximal=settings.guidance_form != 'noisy',

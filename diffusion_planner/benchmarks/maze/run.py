@@ -23,7 +23,8 @@ DIFFERENCES = (
     'Environment: gymnasium-robotics PointMaze (MuJoCo), reward within 0.45 m (D4RL: 0.5 m), starts nearer to the goal than 0.5 m '
     'are drawn again (D4RL keeps them), start and goal vary by 0.25 m about their cells (D4RL: 0.1 m). Score ranges and episode '
     'lengths are those of D4RL.',
-    'Data: our own random-waypoint play, which never scrapes walls and is faster than that of D4RL; no method was trained on D4RL.',
+    'Data: our own random-waypoint play, at full speed for most of its ways and hardly ever touching a wall; it differs from D4RL\'s, '
+    'and no method was trained on that.',
     'Methods: peers are their ways of planning on the same data with the same network and the same tracking controller, not their code.')
 
 
@@ -39,7 +40,7 @@ class Options:
     models: Path = Path('models')
     work: Path = Path('runs/maze')
     workers: int = 2
-    timed: int = 10
+    timed: int = 15
 
 
 @lru_cache(maxsize=None)
