@@ -50,19 +50,16 @@ class RewardHead(nn.Module):
         # Four centimetres are 0.2 units of the embedding; starting near that width lets a rewarded posture pull at once.
         return 3.0 + top - torch.exp((slope + width + 3.0).clamp(max=7.0)) * distance
 
-    def shortfall(self, position, level, place, width):
-        """How far the calibrated log-odds are below their peak at the rewarded place: -> [...], at most 0.
-
-        This is what guidance climbs: unlike the log-probability it does not flatten at the border of the rewarded region.
-        """
-        return self.sharpness(level, width) * self.distance(position, place)
-
     def distance(self, position, place):
         """Squared distance of postures from the rewarded place, in the embedding: -> [...]"""
         return (self.posture(position) - place).square().sum(-1)
 
     def sharpness(self, level, width):
-        """What the shortfall is per squared distance: -> [...], at most 0"""
+        """Slope of the calibrated log-odds over the squared distance: -> [...], at most 0
+
+        Slope times distance is how far the odds are below their peak. This is what guidance climbs: unlike the
+        log-probability it does not flatten at the border of the rewarded region.
+        """
         slope = self.certainty(self.level(level))[..., 1]
         return -self.calibration[0] * torch.exp((slope + width + 3.0).clamp(max=7.0))
 
@@ -123,5 +120,5 @@ class TransitionHead(nn.Module):
     def forward(self, near, far, gap_s):
         places = torch.cat([near[..., :self.joints], far[..., :self.joints]], -1)
         angle = (places[..., None] * self.frequency).flatten(-2)
-        # The way that full-rate motion would explain is left over as what the network has to judge.
+        # What is far is given relative to what is near: most of the judgement is about the difference.
         return self.net(torch.cat([near, far - near, angle.sin(), angle.cos(), gap_s[..., None], gap_s[..., None].log()], -1))[..., 0]

@@ -16,11 +16,6 @@ def smoothness(position_rad, offset_s):
     return -np.abs(np.diff(speed, axis=1)).mean((1, 2)) if speed.shape[1] > 1 else np.zeros(len(speed))
 
 
-def earliness(offset_s):
-    """Minus the arrival time: -> [P], s"""
-    return -offset_s[:, -1]
-
-
 def within_limits(position_rad, offset_s, robot):
     """Whether a path keeps the robot's position and velocity limits throughout: -> bool [P]"""
     slow = (np.abs(speeds(position_rad, offset_s)) <= np.array(robot.velocity_max_rad_s)).all((1, 2))

@@ -36,13 +36,12 @@ def test_constant_acceleration_has_no_mismatch(start, speed, acceleration, gap_s
     assert missed.shape == (1, len(gap_s), 1) and (missed < 1e-9).all()
 
 
-def test_speeds_smoothness_and_earliness_by_hand():
+def test_speeds_and_smoothness_by_hand():
     # One rad in the first second, three in the next two: 1 and 1.5 rad/s, a change of 0.5.
     position_rad, offset_s = np.array([[[0.0], [1.0], [4.0]]]), np.array([[0.0, 1.0, 3.0]])
     assert terms.speeds(position_rad, offset_s).tolist() == [[[1.0], [1.5]]]
     assert terms.smoothness(position_rad, offset_s).tolist() == [-0.5]
     assert terms.smoothness(position_rad[:, :2], offset_s[:, :2]).tolist() == [0.0]     # a single stretch does not change speed
-    assert terms.earliness(offset_s).tolist() == [-3.0]
 
 
 def test_within_limits_asks_for_positions_and_speeds():

@@ -57,7 +57,7 @@ class Ours:
     def __init__(self, backend, settings=SETTINGS, scale=1.0, candidates_only=False, weights=WEIGHTS):
         self.backend, self.settings, self.weights = backend, settings, weights
         self.goal = {'guidance_scale': scale, 'candidates_only': candidates_only}
-        self.planners, self.refusals = {}, 0
+        self.planners = {}
 
     def plan(self, starts, goals_m, seeds, episodes):
         return [self._one(*job) for job in zip(starts, goals_m, seeds, episodes)]
@@ -69,7 +69,6 @@ class Ours:
         try:
             plan = planner.plan(observe(start, now_s), Goal(position_rad=goal_m, **self.goal), int(seed))
         except NoSafeCandidate:
-            self.refusals += 1
             return None
         return Path(np.concatenate([[0.0], plan.offset_s]), np.concatenate([start[None, :2], plan.position_rad]),
                     np.concatenate([start[None, 2:], plan.velocity_rad_s]),
@@ -93,8 +92,7 @@ class Peer:
 
     def __init__(self, backend, maze):
         self.backend, self.network = backend, backend.network
-        self.refusals, self.horizon_s = 0, PEER_HORIZON_S[maze.name]
-        self.offset_s = np.linspace(0, self.horizon_s, TOKENS + 1)
+        self.offset_s = np.linspace(0, PEER_HORIZON_S[maze.name], TOKENS + 1)
 
     def elapsed(self, episode, seconds):
         pass
