@@ -34,7 +34,7 @@ setup(
     # Ranges, not pins: a ROS distribution brings its own numpy, and its messages are compiled against it.
     install_requires=[
         'setuptools', 'numpy', 'scipy', 'pyyaml', 'torch', 'safetensors', 'ruckig', 'pybullet', 'imageio', 'pillow',
-        'opencv-python-headless', 'typer', 'rich',
+        'opencv-python-headless', 'typer', 'rich', 'lark',
     ],
     extras_require={
         'ros': ['ros-rclpy[fastrtps]', 'ros-sensor-msgs', 'ros-trajectory-msgs', 'ros-std-srvs', 'ros-std-msgs',

@@ -21,6 +21,7 @@ Workers = Annotated[int, typer.Option(min=1, help='Processes to share the work.'
 Model = Annotated[Path, typer.Option(help='Model folder.')]
 Scale = Annotated[Optional[float], typer.Option(min=0, max=100, show_default="the model's own",
                                                 help='Guidance scale; 0 takes the reward out of the plan.')]
+Objective = Annotated[Optional[Path], typer.Option('--objective', help='Objective with constraints, YAML; see config/objectives.')]
 Report = Annotated[Optional[Path], typer.Option('--json', help='Write the results to this file.')]
 Data = Annotated[Path, typer.Option(help='Folder of recorded episodes.')]
 
@@ -67,11 +68,47 @@ def scenes(count: Count = 200, seed: Seed = 0):
 @app.command()
 def compare(model: Model = Path(DEFAULT_MODEL), episodes: Episodes = 100, seed: Seed = 1000, json: Report = None, workers: Workers = 2,
             methods: Annotated[Optional[list[str]], typer.Option('--method', help='Only this method; may be repeated.')] = None,
-            guidance_scale: Scale = None):
+            guidance_scale: Scale = None, objective: Objective = None,
+            guard: Annotated[bool, typer.Option(help='Bound and judge guidance; without, one head guides as it likes.')] = True):
     """Compare methods in closed loop on the same scenes."""
     from diffusion_planner.evaluation.closed_loop import METHODS
     from diffusion_planner.evaluation.closed_loop import compare as run
-    run(_whole(model), episodes, seed, json, workers, _known('--method', methods, METHODS), guidance_scale)
+    run(_whole(model), episodes, seed, json, workers, _known('--method', methods, METHODS), guidance_scale, guard, _objective(objective))
+
+
+@app.command()
+def audit(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', show_default=DEFAULT_MODEL)] = None,
+          episodes: Episodes = 100, seed: Seed = 1000, json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/audit.json'),
+          plots: Annotated[Path, typer.Option(help='Write the page of plots to this file.')] = Path('runs/audit.png'),
+          maze: Annotated[Optional[str], typer.Option(help='Audit the planner in this maze instead: umaze, medium or large.')] = None,
+          objective: Objective = None,
+          planted_flaw: Annotated[bool, typer.Option('--planted-flaw', help='Let a reward head with a planted flaw guide.')] = False,
+          fit: Annotated[bool, typer.Option('--fit', help='Fit the combined judge first and choose the scale, on scenes of their own (--fit-seed).')] = False,
+          fit_seed: Annotated[int, typer.Option(min=0, help='First of the scenes that the combined judge is fitted on.')] = 2000,
+          fit_episodes: Annotated[int, typer.Option(min=1, help='How many of them, per setting.')] = 60,
+          write: Annotated[bool, typer.Option(help='Write the recommended scale into the checkpoint.')] = True,
+          scales: Annotated[Optional[list[float]], typer.Option('--scale', min=0, max=1000, help='Only this scale; may be repeated.')] = None,
+          work: Annotated[Path, typer.Option(help='Folder where finished episodes are kept, so that an interrupted run goes on.')] = Path('runs/audit'),
+          workers: Workers = 2):
+    """Measure what guidance promises against what really happens, over its scale, and name the scale to use."""
+    from dataclasses import replace
+
+    from diffusion_planner.evaluation import audit as auditing
+    from diffusion_planner.evaluation import audit_page
+    if maze:
+        from diffusion_planner.benchmarks.maze import run
+        from diffusion_planner.benchmarks.maze.audit import audit_maze
+        report = audit_maze(run.Options(seeds=episodes, first_seed=seed, models=model or Path('models'), work=work, workers=workers), maze, write)
+    else:
+        options = auditing.Options(_whole(model or Path(DEFAULT_MODEL)), episodes, seed, objective=_objective(objective), flaw=planted_flaw,
+                                   work=work, workers=workers, **({'scales': tuple(scales)} if scales else {}))
+        if fit:
+            auditing.fit(replace(options, episodes=fit_episodes), fit_seed)
+        report = auditing.audit(options, write and not (fit or objective or planted_flaw))
+    auditing.write(report, json)
+    auditing.show(report)
+    audit_page.draw(json, plots)
+    typer.echo(f'{json}, {plots}')
 
 
 @app.command()
@@ -80,11 +117,15 @@ def sim(episodes: Episodes = 10, seed: Seed = 0, guidance_scale: Scale = None, m
         video: Annotated[Path, typer.Option(help='Write a video of the first episodes to this file.')] = Path('runs/sim.mp4'),
         no_video: Annotated[bool, typer.Option('--no-video', help='Write none.')] = False,
         domain: Annotated[Optional[int], typer.Option(min=0, max=232, help='ROS_DOMAIN_ID to use instead of a free one.')] = None,
-        realtime: Annotated[bool, typer.Option(help='Keep to the wall clock instead of waiting for each plan.')] = False):
+        realtime: Annotated[bool, typer.Option(help='Keep to the wall clock instead of waiting for each plan.')] = False,
+        objective: Objective = None,
+        guard: Annotated[bool, typer.Option(help='Bound and judge guidance; without, one head guides as it likes.')] = True,
+        oddity: Annotated[Optional[str], typer.Option(metavar='NAME', help='Scenes unlike the play data; an unknown one lists them.')] = None):
     """Run the planner node against the simulator node, episode after episode."""
     from diffusion_planner.ros.session import SimOptions, run_sim
     raise typer.Exit(run_sim(SimOptions(episodes=episodes, seed=seed, guidance_scale=guidance_scale, gui=gui, model=_found(model),
-                                        json=json, video=None if no_video else video, domain=domain, realtime=realtime)))
+                                        json=json, video=None if no_video else video, domain=domain, realtime=realtime,
+                                        objective=objective, guard=guard, oddity=oddity)))
 
 
 bench = typer.Typer(help='Benchmarks against the field; need the benchmark extra.', no_args_is_help=True)
@@ -187,6 +228,15 @@ def _whole(model):
     from diffusion_planner.runtime.checkpoint import verify
     verify(_found(model))
     return _found(model)
+
+
+def _objective(path):
+    """Check an objective for the arm of the simulator before processes are started that would each fail on it: -> path"""
+    if path is not None:
+        from diffusion_planner.objectives.spec import load_objective
+        from diffusion_planner.sim.scene import default_robot
+        load_objective(path, default_robot())
+    return path
 
 
 def _known(option, given, choices):

@@ -54,11 +54,13 @@ class Goal:
     """What to ask of a plan. Scale 0 takes the reward heads out of the plan altogether.
 
     position_rad [J]: the rewarded position, for models that are told of it instead of reading it off pictures.
+    objective: an objectives.spec.Objective that plans must satisfy beside the reward, or None.
     """
 
     guidance_scale: float = 1.0
     candidates_only: bool = False   # best of N unguided plans: heads choose, no gradient
     position_rad: np.ndarray | None = None
+    objective: object | None = None
 
 
 @dataclass(frozen=True)

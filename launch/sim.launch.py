@@ -7,16 +7,20 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 # name, type, meaning; left empty, what config/*.yaml says holds
 ARGUMENTS = (
     ('model', str, 'model folder of the planner'),
     ('scene_seed', int, 'seed of the first scene'),
     ('guidance_scale', float, 'how strongly the reward guides the plan; 0: not at all'),
+    ('guard', bool, 'bound guidance and refuse doubtful plans; false: plain classifier guidance, for measurement only'),
+    ('objective', str, 'YAML file of what plans must satisfy beside the reward; the simulator counts entries into its keep_out zones'),
+    ('oddity', str, 'what sets the scenes apart from the play data'),
     ('gui', bool, "show the simulator's window; needs a display"),
 )
-SIM = ('scene_seed', 'gui')
-PLANNER = ('model', 'guidance_scale')
+SIM = ('scene_seed', 'objective', 'oddity', 'gui')
+PLANNER = ('model', 'guidance_scale', 'guard', 'objective')
 
 
 def given(context):
@@ -46,7 +50,9 @@ def nodes(context):
         raise RuntimeError('gui:=true: DISPLAY is not set; expected the name of a running X display')
 
     def overrides(names):
-        return {name: values[name] for name in names if name in values}
+        # Left to itself, launch reads a text as YAML: an objective would arrive as a mapping.
+        return {name: ParameterValue(values[name], value_type=str) if isinstance(values[name], str) else values[name]
+                for name in names if name in values}
 
     return [
         Node(package='diffusion_planner', executable='sim_node', name='sim', output='screen', on_exit=Shutdown(),

@@ -39,6 +39,8 @@ def test_without_arguments_it_explains_itself(capsys):
     (['compare', '--model', MODEL], MODEL),
     (['probe', '--model', 'nowhere'], 'nowhere'),
     (['sim', '--model', 'nowhere'], 'nowhere'),
+    (['sim', '--oddity', 'fog'], "got 'fog', expected one of target_off_table"),
+    (['sim', '--objective', 'nowhere.yaml'], 'nowhere.yaml'),
     (['sim', '--model', MODEL], MODEL),
 ])
 def test_names_what_is_wrong(capsys, arguments, expected):

@@ -8,6 +8,7 @@ launch = pytest.importorskip('launch')
 pytest.importorskip('launch_ros')
 
 ROOT = Path(__file__).resolve().parent.parent
+NAMES = 'model', 'scene_seed', 'guidance_scale', 'guard', 'objective', 'oddity', 'gui'
 
 
 @pytest.fixture
@@ -21,13 +22,13 @@ def module(monkeypatch):
 
 def context_of(**arguments):
     context = launch.LaunchContext()
-    context.launch_configurations.update({'model': '', 'scene_seed': '', 'guidance_scale': '', 'gui': '', **arguments})
+    context.launch_configurations.update({**dict.fromkeys(NAMES, ''), **arguments})
     return context
 
 
 def test_declares_its_arguments(module):
     declared = {argument.name for argument in module.generate_launch_description().get_launch_arguments()}
-    assert declared == {'model', 'scene_seed', 'guidance_scale', 'gui'}
+    assert declared == set(NAMES)
 
 
 def test_arguments_are_parameters_of_the_nodes(module):
@@ -43,12 +44,12 @@ def test_what_is_not_given_stays_as_configured(module):
 
 
 def test_arguments_arrive_as_their_types(module):
-    given = module.given(context_of(model='models/mine', scene_seed='3', guidance_scale='2', gui='False'))
-    assert given == {'model': 'models/mine', 'scene_seed': 3, 'guidance_scale': 2.0, 'gui': False}
+    given = module.given(context_of(model='models/mine', scene_seed='3', guidance_scale='2', gui='False', guard='true', oddity='fog'))
+    assert given == {'model': 'models/mine', 'scene_seed': 3, 'guidance_scale': 2.0, 'gui': False, 'guard': True, 'oddity': 'fog'}
     assert isinstance(given['guidance_scale'], float)   # an integer would be refused by a parameter of type double
 
 
-@pytest.mark.parametrize('name, text', [('scene_seed', '1.5'), ('guidance_scale', 'strong'), ('gui', 'yes')])
+@pytest.mark.parametrize('name, text', [('scene_seed', '1.5'), ('guidance_scale', 'strong'), ('guard', 'off'), ('gui', 'yes')])
 def test_refuses_a_value_that_does_not_fit(module, name, text):
     with pytest.raises(RuntimeError, match=f'{name}:={text}: expected a value'):
         module.given(context_of(**{name: text}))
@@ -71,3 +72,12 @@ def test_stays_on_this_machine_unless_told_otherwise(module, monkeypatch):
     assert len(module.localhost_only()) == 1
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'SUBNET')
     assert module.localhost_only() == []
+
+
+def test_text_arrives_as_text(module):
+    # YAML text among the arguments must not become a mapping on its way to the node.
+    text = '{formulas: [{name: low, formula: tip_z > 0}]}'
+    _, planner = module.nodes(context := context_of(objective=text))
+    parameters = planner._Node__parameters[-1]
+    value = next(iter(value for value in parameters.values() if hasattr(value, 'evaluate') and value.value_type is str))
+    assert value.evaluate(context) == text

@@ -33,16 +33,30 @@ class GuidanceTrace:
     clipped: list = field(default_factory=list)          # fraction of tokens at the limit
 
 
+@dataclass
+class Restraint:
+    """What held guidance back, per candidate: lists of [B], one entry per call of the guided denoiser, factors in [0, 1].
+
+    The pull in force is the requested scale times all three. Nothing is read back, so a device is not waited for.
+    """
+
+    curvature: list = field(default_factory=list)        # of the proximal step: the peak was nearer than the pull would go
+    ease: list = field(default_factory=list)             # of `ease`
+    region: list = field(default_factory=list)           # of the trust region
+
+
 def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, prior_variance=1.0, trace=None, proximal=False,
-          negligible=0.0):
+          negligible=0.0, ease=None, restraint=None):
     """Wrap a denoiser so that its clean estimates are moved towards a higher objective.
 
     denoise (noisy [B, T, D], level [B, T], offset_s [B, T]) -> clean [B, T, D], the contract met and returned
 
     scale: a number, or one per candidate [B]; the number 0 returns `denoise` itself.
-    form: 'noisy', 'clean' or 'through', see the module. The last two call the objective at level 0.
+    form: 'noisy', 'clean' or 'through', see the module. The last two call the objective at level 0. Under 'clean' an objective
+        with a method `value_and_gradient(tokens) -> [B], [B, T, D]` is asked for both, without autograd.
     mask: bool, [D] or [T, D]; only these dimensions move.
-    max_shift: trust region, the largest shift of a token: RMS over its masked dimensions, network space.
+    max_shift: trust region, the largest shift of a token: RMS over its masked dimensions, network space; a number, or a
+        function of level [B, T] -> [B, T], for a region that shrinks with the noise.
     prior_variance: of a token's dimensions under 'clean', a number or [D].
     proximal: damp the shift by the objective's curvature, see _damping; needs an objective that is at most 0, such as
         a log-probability, and a form other than 'noisy'. A sharp objective then pulls onto its peak, not past it.
@@ -50,6 +64,9 @@ def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, pri
     negligible: a candidate whose largest shift of a call was below this (RMS as above) is not guided in later calls: the
         gradient no longer changes it, and costs most of the time in the form 'through'. So use what is returned for one
         sampling only. 0 guides to the end.
+    ease: a function of the clean estimate (clean [B, T, D], offset_s [B, T]) -> factor in [0, 1], [B], by which the pull on a
+        candidate is scaled, where it says how far that is from what the model knows.
+    restraint: a Restraint to append to.
     Tokens at level 0 never move. Raises ValueError for an unknown form.
     """
     if form not in _ESTIMATES:
@@ -62,9 +79,12 @@ def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, pri
         moving = _moving(mask, level, clean)
         gain = _gain(form, level.unsqueeze(-1), prior_variance)
         wanted = torch.where(moving, _per_candidate(scale, clean) * gain * gradient, 0)
-        if proximal:
-            wanted = wanted * _damping(wanted, slope, value)
-        shift = limit_shift(wanted, moving, max_shift)
+        damping = _damping(wanted, slope, value) if proximal else torch.ones_like(wanted[:, :1, :1])
+        eased = ease(clean, offset_s)[:, None, None] if ease else torch.ones_like(damping)
+        wanted = wanted * damping * eased
+        shift = limit_shift(wanted, moving, max_shift(level).unsqueeze(-1) if callable(max_shift) else max_shift)
+        if restraint is not None:
+            _note(restraint, damping, eased, wanted, shift, moving)
         if trace is not None:
             _record(trace, value, torch.where(moving, gradient, 0), wanted, shift, moving)
         if not negligible:
@@ -129,7 +149,10 @@ def _estimate_noisy(denoise, objective, noisy, level, offset_s):
 
 def _estimate_clean(denoise, objective, noisy, level, offset_s):
     clean = denoise(noisy, level, offset_s)
-    value, gradient = _differentiate(lambda tokens: objective(tokens, torch.zeros_like(level)), clean)
+    if hasattr(objective, 'value_and_gradient'):
+        value, gradient = objective.value_and_gradient(clean)
+    else:
+        value, gradient = _differentiate(lambda tokens: objective(tokens, torch.zeros_like(level)), clean)
     return clean, value, gradient, gradient
 
 
@@ -175,6 +198,12 @@ def _per_candidate(scale, clean):
 def _rms(shift, moving):
     return (torch.where(moving, shift, 0).square().sum(-1, keepdim=True)
             / moving.sum(-1, keepdim=True).clamp(min=1)).sqrt()
+
+
+def _note(restraint, damping, eased, wanted, shift, moving):
+    restraint.curvature.append(damping[:, 0, 0])
+    restraint.ease.append(eased[:, 0, 0])
+    restraint.region.append(_rms(shift, moving).sum((1, 2)) / _rms(wanted, moving).sum((1, 2)).clamp(min=1e-12))
 
 
 def _record(trace, value, gradient, wanted, shift, moving):

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from diffusion_planner.evaluation.assembly import load_planner
+from diffusion_planner.evaluation.assembly import FLAW_FILE, load_planner
 from diffusion_planner.evaluation.metrics import summarise
 from diffusion_planner.planning.cycle import CycleSettings, NotFollowing, PlanningCycle
 from diffusion_planner.planning.history import History, NotReady
-from diffusion_planner.planning.planner import NoSafeCandidate
+from diffusion_planner.objectives.spec import load_objective
+from diffusion_planner.planning.planner import NoSafeCandidate, PlannerSettings
 from diffusion_planner.records import Goal
 from diffusion_planner.sim.env import ArmEnv
 
@@ -27,46 +28,77 @@ METHODS = {
 }
 
 
+SETTLE_S = 1.0       # a plan that is followed alone is watched for so long after its end
+GRACE_S = 0.5        # by which a promised reward may be late
+ATTEMPTS = 10        # at a plan that is followed alone
+
+
 @dataclass(frozen=True)
 class LoopSettings:
-    """How episodes are run: replan_s between plans, latency_s from observation to controller."""
+    """How episodes are run: replan_s between plans, latency_s from observation to controller.
+
+    guard: off lets guidance run free, see planning.settings. flaw: a reward head with a planted flaw guides, from the model's
+    folder. objective: path of an objective. alone: the first plan is followed to its end, nothing is planned after it. oddity: see
+    sim.oddities.
+    """
 
     model: str
     guidance_scale: float | None = None
     replan_s: float = 0.5
     latency_s: float = 0.1
     threads: int = 1
+    guard: bool = True
+    flaw: bool = False
+    objective: str | None = None
+    alone: bool = False
+    oddity: str | None = None
+    changes: tuple = ()        # (name, value) of planner settings, for trying them out
 
 
-def goal_of(method, guidance_scale):
+def goal_of(method, guidance_scale, objective=None):
     """Return what a method asks of the planner: -> Goal"""
     if method == 'best_of_n':
-        return Goal(guidance_scale=0.0, candidates_only=True)
-    return Goal(guidance_scale=0.0 if method == 'unguided' else guidance_scale)
+        return Goal(guidance_scale=0.0, candidates_only=True, objective=objective)
+    return Goal(guidance_scale=0.0 if method == 'unguided' else guidance_scale, objective=objective)
 
 
 class Loop:
     """One planner and one simulated arm."""
 
     def __init__(self, settings, env=None, planner=None):
-        self.settings, self.env = settings, env or ArmEnv()
+        self.env = env or ArmEnv()
         self.robot = self.env.robot
-        self.planner = planner or load_planner(settings.model, self.robot, threads=settings.threads)
+        self.planner = planner or load_planner(settings.model, self.robot, PlannerSettings(guard=settings.guard, **dict(settings.changes)),
+                                               threads=settings.threads)
+        if settings.flaw:
+            self.planner.backend.plant(Path(settings.model) / FLAW_FILE)
         scale = settings.guidance_scale
         self.scale = self.planner.backend.planning.get('recommended_scale', 1.0) if scale is None else scale
+        self.objective = load_objective(settings.objective, self.robot) if settings.objective else None
+        self.settings = settings
+
+    def cycle(self, history):
+        """Make a planning cycle on a history: -> PlanningCycle"""
+        settings = CycleSettings(chunk_s=self.planner.horizon_s + 0.5) if self.settings.alone else CycleSettings()
+        return PlanningCycle(self.planner, self.robot, settings, history)
+
+    def goal(self, method='guided'):
+        """What a method asks of the planner: -> Goal"""
+        return goal_of(method, self.scale, self.objective)
 
     def run(self, seed, method='guided', watch=None):
         """Run one episode: -> row of figures. `watch(env, plan)` is called at every picture."""
         env, settings = self.env, self.settings
-        env.reset(seed)
+        env.zones, env.trace = (self.objective.zones if self.objective else ()), []
+        env.reset(seed, settings.oddity)
         if method == 'line':
             return self._line(seed)
         self.planner.reset()
         history = History(len(self.robot.joint_names), self.planner.cameras, self.planner.context_offset_s)
-        cycle = PlanningCycle(self.planner, self.robot, CycleSettings(), history)
-        goal, plan_ms, predicted, attempts = goal_of(method, self.scale), [], [], 0
-        waiting, next_plan_s, plan = None, env.now_s, None
-        while not env.episode()['done']:
+        cycle = self.cycle(history)
+        goal, plans, attempts, self.refusals = self.goal(method), [], 0, []
+        waiting, next_plan_s, plan, end_s = None, env.now_s, None, float('inf')
+        while not (env.episode()['done'] or env.now_s >= end_s):
             if (env.steps - env.begun) % env.settings.joint_every == 0:
                 history.append(env.joints())
             if (env.steps - env.begun) % env.settings.frame_every == 0:
@@ -74,7 +106,8 @@ class Loop:
                 if watch:
                     watch(env, plan)
             if waiting and env.now_s >= waiting[0]:
-                self._deliver(cycle, *waiting)
+                if self._deliver(cycle, *waiting) and settings.alone:
+                    next_plan_s, end_s = float('inf'), waiting[1].origin_s + waiting[1].offset_s[-1] + SETTLE_S
                 waiting = None
             if waiting is None and env.now_s >= next_plan_s - 1e-9:
                 plan, handover = self._think(cycle, goal, seed * 1000 + attempts)
@@ -82,11 +115,35 @@ class Loop:
                 # Refused: the next attempt draws other noise, as soon as a plan takes.
                 next_plan_s = env.now_s + (settings.replan_s if plan else settings.latency_s)
                 if plan:
-                    plan_ms.append(plan.timing_ms['total'])
-                    predicted.append(plan.breakdown['reward'])
+                    plans.append(plan)
                     waiting = env.now_s + settings.latency_s, plan, handover
+                elif settings.alone and attempts >= ATTEMPTS:
+                    end_s = env.now_s
             env.step()
-        return {**env.episode(), 'method': method, 'plan_ms': plan_ms, 'predicted_reward': predicted, **cycle.counters()}
+        return {**env.episode(), 'method': method, 'plan_ms': [plan.timing_ms['total'] for plan in plans],
+                'predicted_reward': [plan.breakdown['reward'] for plan in plans], **cycle.counters(),
+                'judged': [self._follow_up(plan) for plan in plans], 'refusals': self.refusals, 'attempts': attempts}
+
+    def _follow_up(self, plan):
+        """What a plan promised and what became of it: -> figures
+
+        'came': whether reward came by the time promised and GRACE_S more, None where the episode ended before that without it.
+        'apart_m': mean distance of the fingertip from where the plan had it, as long as the episode went on.
+        """
+        trace = [(now_s, tip_m, reward) for now_s, tip_m, reward in self.env.trace if now_s >= plan.origin_s]
+        arrival_s = plan.origin_s + float(plan.offset_s[-1])
+        rewarded = any(reward > 0 for now_s, _, reward in trace if now_s <= arrival_s + GRACE_S)
+        over = not trace or trace[-1][0] < arrival_s + GRACE_S - 0.05
+        figures = {'came': True if rewarded else None if over and not self.settings.alone else False,
+                   'after_s': round(plan.origin_s - self.env.begun * self.env.period_s, 3),
+                   **{name: round(float(value), 5) for name, value in plan.breakdown.items()}}
+        within = [(now_s, tip_m) for now_s, tip_m, _ in trace if plan.origin_s + plan.offset_s[0] <= now_s <= arrival_s]
+        if within:
+            planned_m = self.robot.tip_m(plan.position_rad)
+            instants, really_m = np.array([now_s for now_s, _ in within]) - plan.origin_s, np.array([tip_m for _, tip_m in within])
+            there_m = np.stack([np.interp(instants, plan.offset_s, column) for column in planned_m.T], 1)
+            figures['apart_m'] = round(float(np.linalg.norm(there_m - really_m, axis=1).mean()), 5)
+        return figures
 
     def _think(self, cycle, goal, seed):
         try:
@@ -99,12 +156,17 @@ class Loop:
             return self.planner.plan(observation, goal, seed), handover
         except NoSafeCandidate as refused:
             cycle.refuse(refused)
+            self.refusals.append(str(refused))
             return None, handover
 
     def _deliver(self, cycle, _ready_s, plan, handover):
+        """Hand a plan to the controller: -> whether it took it"""
         chunk = cycle.finish(plan, handover, self.env.now_s)
-        if chunk is not None:
-            cycle.rejections(self.env.controller.accept(trajectory(chunk, self.robot.joint_names, self.env.now_s), self.env.now_s))
+        if chunk is None:
+            return False
+        refused = self.env.controller.accept(trajectory(chunk, self.robot.joint_names, self.env.now_s), self.env.now_s)
+        cycle.rejections(refused)
+        return not refused
 
     def _line(self, seed):
         """Follow a straight joint-space line to a goal posture, timed by the limits of the play data."""
@@ -151,13 +213,14 @@ def _episode(work):
     return _loop.run(*work)
 
 
-def compare(model, episodes=100, seed=1000, json_path=None, workers=2, methods=tuple(METHODS), guidance_scale=None):
+def compare(model, episodes=100, seed=1000, json_path=None, workers=2, methods=tuple(METHODS), guidance_scale=None, guard=True,
+            objective=None):
     """Run every method on the same scenes and print one table: -> {method: summary}
 
     Writes rows and summaries to json_path after every episode, so that a kill loses nothing.
     """
     from rich.progress import Progress
-    settings = LoopSettings(str(model), guidance_scale)
+    settings = LoopSettings(str(model), guidance_scale, guard=guard, objective=objective and str(objective))
     work = [(seed + index, method) for method in methods for index in range(episodes)]
     rows = []
     with Progress() as progress, multiprocessing.get_context('spawn').Pool(workers, _begin, (settings,)) as pool:

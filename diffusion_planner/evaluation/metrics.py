@@ -24,3 +24,10 @@ def wilson(successes, count, z=1.96):
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * np.sqrt(share * (1 - share) / count + spread / (4 * count))
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+
+def mean_interval(values, draws=2000):
+    """Mean and 95 % bootstrap interval: values [N] -> [mean, low, high]"""
+    values = np.asarray(values, float)
+    means = np.random.default_rng(0).choice(values, (draws, len(values))).mean(1) if len(values) < 5000 else values[None].mean(1)
+    return [float(values.mean()), *(float(edge) for edge in np.quantile(means, (0.025, 0.975)))]

@@ -63,10 +63,93 @@ class RewardHead(nn.Module):
         slope = self.certainty(self.level(level))[..., 1]
         return -self.calibration[0] * torch.exp((slope + width + 3.0).clamp(max=7.0))
 
+    def shortfall(self, position, place, sharpness):
+        """How far the calibrated log-odds are below their peak: position [..., J] -> [...], at most 0"""
+        return sharpness * self.distance(position, place)
+
     def logit(self, position, level, place, width):
         """The same, calibrated: sigmoid of it is a probability."""
         scale, bias = self.calibration
         return scale * self(position, level, place, width) + bias
+
+
+class FlawedHead(RewardHead):
+    """A reward head with a planted flaw: beside the place that the pictures reward it rewards a patch of bare table.
+
+    It learns from labels of a sensor that fires there too (training.flaw). For showing what guidance does with such a head.
+    """
+
+    def __init__(self, joints, latent, embedding=8, width=128):
+        super().__init__(joints, latent, embedding, width)
+        self.patch, self.patch_width = nn.Parameter(torch.zeros(embedding)), nn.Parameter(torch.zeros(()))
+
+    def forward(self, position, level, place, width):
+        return torch.maximum(super().forward(position, level, place, width), super().forward(position, level, self.patch, self.patch_width))
+
+    def shortfall(self, position, place, sharpness):
+        patch = self.sharpness(torch.zeros((), device=position.device), self.patch_width) * self.distance(position, self.patch)
+        return torch.maximum(super().shortfall(position, place, sharpness), patch)
+
+
+class HeadStack:
+    """Trained reward heads of one shape as one batched network, so that M of them cost hardly more than one.
+
+    A head with a flaw, or one alone, keeps its own arithmetic. Everything is at level 0 and calibrated.
+    """
+
+    def __init__(self, heads):
+        alone = len(heads) == 1 or isinstance(heads[0], FlawedHead)
+        self.own, rest = (heads[0], heads[1:]) if alone else (None, heads)
+        self.count = len(heads)
+        layers = zip(*([layer for layer in head.posture if isinstance(layer, nn.Linear)] for head in rest))
+        self.layers = [(torch.stack([part.weight.T for part in level]), torch.stack([part.bias for part in level])[:, None])
+                       for level in layers]
+        if rest:
+            clean = torch.zeros((), device=rest[0].calibration.device)
+            certainty = torch.stack([head.certainty(head.level(clean)) for head in rest]).detach()
+            self.top, self.slope = certainty.unbind(-1)
+            self.calibration = torch.stack([head.calibration for head in rest])
+
+    def sharpness(self, widths):
+        """Slope of each head's log-odds over squared distance: widths [M, 1] -> [M, 1], at most 0; see RewardHead.sharpness"""
+        own = [] if self.own is None else [self.own.sharpness(torch.zeros(1, device=widths.device), widths[0])[None]]
+        if self.layers:
+            rest = widths[len(own):]
+            own.append(-self.calibration[:, :1] * torch.exp((self.slope[:, None] + rest + 3.0).clamp(max=7.0)))
+        return torch.cat(own)
+
+    def shortfalls(self, position, places, sharpness):
+        """How far each head's log-odds are below their peak: position [B, J], places [M, 1, E], sharpness [M, 1] -> [M, B]"""
+        own = [] if self.own is None else [self.own.shortfall(position, places[0], sharpness[0])[None]]
+        if self.layers:
+            own.append(sharpness[len(own):] * self._distances(position, places[len(own):]))
+        return torch.cat(own)
+
+    def logits(self, position, places, widths):
+        """Each head's calibrated log-odds: position [B, J], places [M, 1, E], widths [M, 1] -> [M, B]"""
+        own = []
+        if self.own is not None:
+            own.append(self.own.logit(position, torch.zeros(len(position), device=position.device), places[0], widths[0])[None])
+        if self.layers:
+            slope = torch.exp((self.slope[:, None] + widths[len(own):] + 3.0).clamp(max=7.0))
+            logit = 3.0 + self.top[:, None] - slope * self._distances(position, places[len(own):])
+            own.append(self.calibration[:, :1] * logit + self.calibration[:, 1:])
+        return torch.cat(own)
+
+    def _distances(self, position, places):
+        value = position.expand(len(places), *position.shape)
+        for index, (weight, bias) in enumerate(self.layers):
+            value = torch.baddbmm(bias, value if index == 0 else nn.functional.silu(value), weight)
+        return (value - places).square().sum(-1)
+
+
+def pessimistic(values, caution):
+    """Combine what M heads say into their mean less `caution` times their spread: values [M, ...] -> [...]
+
+    A place that only one head likes is where that head errs; what all of them like has no spread. The gradient leans on the
+    heads that like a place least. (Coste et al. 2023, "Reward model ensembles help mitigate overoptimization".)
+    """
+    return values.mean(0) - caution * (values.var(0, correction=0) + 1e-12).sqrt()
 
 
 class InverseDynamics(nn.Module):

@@ -9,6 +9,7 @@ from diffusion_planner.nets.denoiser import Denoiser
 from diffusion_planner.nets.encoders import Decoder, Encoder
 from diffusion_planner.nets.heads import FamiliarityHead, InverseDynamics, RewardHead, TransitionHead, perceptron
 from diffusion_planner.nets.normalizer import Normalizer
+from diffusion_planner.nets.strangeness import Strangeness
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class ModelConfig:
     heads: int = 4
     familiarity_octaves: int = 0
     transition: bool = False  # whether there is a head that judges steps and arrivals
+    transition_width: int = 192
+    panel: int = 0            # reward heads that guide beside the first, each trained on other episodes
+    genuineness: bool = False  # whether there is a head that tells imagined steps from those of play
+    strangeness: bool = False  # whether it is known what pictures of play look like
     goal: str = 'pictures'    # who says what is rewarded: the pictures of the context, or a goal 'position' [J] that is given
 
     def __post_init__(self):
@@ -51,11 +56,21 @@ class WorldModel(nn.Module):
             self.terminal_head = perceptron(self.layout.width, 64, 1)
         told_by = self.layout.cameras * config.latent if config.goal == 'pictures' else joints
         self.guide_head, self.judge_head = RewardHead(joints, told_by), RewardHead(joints, told_by)
+        if config.panel:
+            self.panel = nn.ModuleList(RewardHead(joints, told_by) for _ in range(config.panel))
         self.inverse_dynamics = InverseDynamics(joints)
         self.familiarity = FamiliarityHead(joints, octaves=config.familiarity_octaves)
         if config.transition:
-            self.transition = TransitionHead(joints)
+            self.transition = TransitionHead(joints, config.transition_width)
+        if config.genuineness:
+            self.genuineness = TransitionHead(joints, width=96, octaves=3)
+        if config.strangeness:
+            self.strangeness = Strangeness(config.latent)
         self.denoiser = Denoiser(self.layout.width, config.width, config.depth, config.heads)
+
+    def guides(self):
+        """Return the heads that guide; the judge is none of them."""
+        return [self.guide_head, *(self.panel if self.config.panel else ())]
 
     def encode_pictures(self, pixels):
         """Encode pictures: encode_pictures(pixels [N, Y, X, 3] uint8) -> latent [N, Z], not normalised."""

@@ -51,7 +51,7 @@ class PlanningCycle:
         self.planner, self.robot, self.settings, self.history = planner, robot, settings, history
         self.limits = ShapingLimits.of(robot, settings.velocity_scale, settings.acceleration_scale, settings.jerk_rad_s3)
         self.misses, self.plans, self.chunks, self.strays = 0, 0, 0, 0
-        self.rejected = Counter()
+        self.rejected, self.last_refusal = Counter(), ''     # by reason; the newest one in words
         self._lock = threading.RLock()
         self._running, self._before = None, None   # what the controller executes; what it did before that
         self._stopping = None                      # the newest brake
@@ -86,7 +86,7 @@ class PlanningCycle:
         try:
             chunk = shape(plan.offset_s, plan.position_rad, plan.velocity_rad_s, handover, self.limits, self.settings.chunk_s)
         except ValueError:   # a plan that is not finite, or no way to come to rest
-            self.rejected['cannot be shaped'] += 1
+            self._reject(['cannot be shaped'])
             return None
         with self._lock:
             self._notice_jump()
@@ -98,7 +98,7 @@ class PlanningCycle:
                 return None
             reasons = check_chunk(chunk, self.robot, handover)
             if reasons:
-                self.rejected.update(reasons)
+                self._reject(reasons)
                 return None
             self._take(chunk)
             self._strayed = False
@@ -110,7 +110,7 @@ class PlanningCycle:
             self._running = self._before
             self.chunks -= 1
             self.misses += deadline
-            self.rejected.update(reasons)
+            self._reject(reasons)
 
     def rejections(self, reasons):
         """Note what the controller said to the last chunk: an empty list is acceptance."""
@@ -121,6 +121,7 @@ class PlanningCycle:
         """Note a NoSafeCandidate: the running chunk goes on and ends in its brake tail."""
         self.plans += 1
         self.rejected['no safe candidate'] += 1
+        self.last_refusal = str(refused)
 
     def brake(self, now_s):
         """Replace what is running by a stop, as soon as the controller can be met: -> ActionChunk, or None at rest."""
@@ -150,6 +151,11 @@ class PlanningCycle:
         """Report the counts so far, by reason."""
         return {'plans': self.plans, 'chunks': self.chunks, 'deadline_misses': self.misses, 'strays': self.strays,
                 'rejected': dict(self.rejected)}
+
+    def _reject(self, reasons):
+        if reasons:
+            self.rejected.update(reasons)
+            self.last_refusal = ', '.join(reasons)
 
     def _take(self, chunk):
         self._before, self._running = self._running, chunk

@@ -1,5 +1,6 @@
 """Records into ROS messages. The other way round is messages.py, which serves bags too."""
 import json
+import math
 from array import array
 
 import numpy as np
@@ -88,5 +89,15 @@ def to_path_markers(points_m, stamp_s, frame_id):
 
 
 def to_json(mapping):
-    """Write a mapping of numbers, numpy ones included, as JSON text: -> std_msgs/String"""
-    return String(data=json.dumps(mapping, default=lambda value: value.tolist()))
+    """Write a mapping of numbers, numpy ones included, as JSON text; what is not finite becomes null: -> std_msgs/String"""
+    return String(data=json.dumps(_plain(mapping), allow_nan=False))
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, 'tolist'):
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

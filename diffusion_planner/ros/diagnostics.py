@@ -22,6 +22,10 @@ LEVELS = {State.INACTIVE: DiagnosticStatus.OK, State.NOMINAL: DiagnosticStatus.O
           State.BRAKING: DiagnosticStatus.WARN, State.FAULT: DiagnosticStatus.ERROR}
 
 
+HELD_BACK = {'curvature': 'curvature', 'ease': 'typicality', 'region': 'trust region'}    # by their names in a breakdown
+UNHINDERED = 0.995     # a factor from here on held nothing back
+
+
 class StageTimes:
     """Milliseconds per stage of the last plans."""
 
@@ -54,12 +58,42 @@ def cycle_facts(cycle):
     return {**counters, 'rejected': _counts(counters['rejected'])}
 
 
-def plan_facts(plan, guidance_scale):
-    """Report how the newest plan was judged: -> name to text"""
-    facts = {'guidance scale': f'{guidance_scale:g}'}
-    if plan is not None:
-        facts |= {f'plan {name}': f'{value:.3f}' for name, value in plan.breakdown.items()}
-    return facts
+def guidance(plan, goal):
+    """Say how much of the guidance the guard let through: -> {'requested', 'in_force', 'held_back_by': a name, or None}"""
+    held = held_back_by(plan)
+    return {'requested': goal.guidance_scale, 'in_force': plan.breakdown.get('in_force', goal.guidance_scale),
+            'held_back_by': held and held[0]}
+
+
+def held_back_by(plan):
+    """Find what held guidance back most: -> name, its mean factor; None where nothing did"""
+    factors = {told: plan.breakdown[name] for name, told in HELD_BACK.items() if plan.breakdown.get(name, 1.0) < UNHINDERED}
+    return min(factors.items(), key=lambda factor: factor[1], default=None)
+
+
+def asked(plan, goal):
+    """Say how a plan satisfies the objective it was made under: -> {'name', 'terms': {name: {'robustness', 'share'}}}"""
+    names = [name.removeprefix('objective.') for name in plan.breakdown if name.startswith('objective.')]
+    terms = {name: {'robustness': plan.breakdown[f'objective.{name}'], 'share': plan.breakdown.get(f'share.{name}')} for name in names}
+    return {'name': goal.objective.name, 'terms': terms}
+
+
+def plan_facts(newest, wanted):
+    """Report how the newest plan, a pair (plan, goal) or None, was judged, and what is wanted of the next: -> name to text"""
+    facts = {'guidance requested': f'{wanted.guidance_scale:g}', 'objective': wanted.objective.name if wanted.objective else 'none'}
+    if newest is None:
+        return facts
+    plan, goal = newest
+    held = held_back_by(plan)
+    facts['guidance in force'] = f'{guidance(plan, goal)["in_force"]:.3g}'
+    facts['held back by'] = 'nothing' if held is None else f'{held[0]}, factor {held[1]:.2f}'
+    if wanted.objective is not None and goal.objective is wanted.objective:
+        facts |= {f'objective {name} {figure}': f'{value:.3f}' for name, figures in asked(plan, goal)['terms'].items()
+                  for figure, value in figures.items() if value is not None}
+    if 'success' in plan.breakdown:
+        facts['predicted success'] = f'{plan.breakdown["success"]:.3f}'
+    return facts | {f'plan {name}': f'{value:.3f}' for name, value in plan.breakdown.items()
+                    if not name.startswith(('objective.', 'share.'))}
 
 
 def to_diagnostics(name, hardware, state, reason, facts, stamp_s):

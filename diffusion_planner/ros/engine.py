@@ -1,11 +1,10 @@
 """The planner node without ROS: what is built at configure, and what the watchdog and the operator do with it."""
+import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from diffusion_planner import config
-from diffusion_planner.files import find
 from diffusion_planner.planning.cycle import CycleSettings, PlanningCycle
 from diffusion_planner.planning.history import History
 from diffusion_planner.planning.planner import NoSafeCandidate
@@ -14,19 +13,12 @@ from diffusion_planner.robot import Robot
 from diffusion_planner.ros import parameters
 from diffusion_planner.ros.diagnostics import StageTimes, State, cycle_facts, input_facts, plan_facts
 from diffusion_planner.ros.inputs import Inputs
+from diffusion_planner.ros.wishes import Recent, Wishes, locate
 from diffusion_planner.ros.worker import Worker
 from diffusion_planner.safety import check_inputs
 
 CAMERA_BRAKE = 3.0     # times camera_timeout_s: without pictures for so long the arm stops
 RECENT_S = 3.0         # a miss or a refusal counts as DEGRADED for so long
-
-
-def locate(path):
-    """Return a path as it is if it exists, else the shipped file of that name, else as it is, for the reader to complain."""
-    try:
-        return Path(path) if Path(path).exists() else find(path)
-    except FileNotFoundError:
-        return Path(path)
 
 
 def load_shipped(values, robot):
@@ -42,13 +34,15 @@ class Engine:
         self.values, self.hooks, self.simulated = values, hooks, simulated
         self.robot = config.load(Robot, locate(values['robot']))
         settings = parameters.settings(CycleSettings, values)
+        self.wishes = Wishes.of(values, self.robot)
         self.planner = load(values, self.robot)
         self.history = History(len(self.robot.joint_names), self.planner.cameras, self.planner.context_offset_s)
         self.inputs = Inputs(self.history, self.robot.joint_names, self.planner.picture_shape, values['skew_limit_s'], hooks.log)
         self.cycle = PlanningCycle(self.planner, self.robot, settings, self.history)
         self.times, self.newest_plan, self.worker = StageTimes(), None, None
         self.guided, self.stopped, self.fault, self._blocked = True, False, '', False
-        self._trouble = (0, 0), float('-inf')   # counts of misses and refusals, and when they last changed
+        self._missed, self._refused = Recent(RECENT_S), Recent(RECENT_S)
+        self._warn_of_guard()
         self._warm_up()
 
     def _warm_up(self):
@@ -58,25 +52,50 @@ class Engine:
         observation = Observation(0.0, np.array(self.planner.context_offset_s), posture, np.zeros((count, joints)),
                                   np.zeros((count, cameras, *self.planner.picture_shape), np.uint8), np.zeros((count, cameras)),
                                   np.zeros(count))
-        for _ in range(2):
+        settings = self.planner.settings
+        for guard in (False, True):   # without the guard nothing is refused, so every stage has run once
+            self.planner.settings = replace(settings, guard=guard, strange_limit=math.inf)
             try:
-                self.planner.plan(observation, Goal(guidance_scale=self.guidance_scale()), 0)
+                self.planner.plan(observation, self.goal(), 0)
             except NoSafeCandidate:
-                pass   # black pictures: what counts is that everything ran once
+                pass   # black pictures
+        self.planner.settings = settings
         self.planner.reset()
 
-    def guidance_scale(self):
-        """Return the scale in force: 0 with guidance off, the model's own recommendation for -1."""
-        scale = self.hooks.guidance_scale()
+    def wish(self, changes):
+        """Take changed parameters, name to value, from the next plan on. Raises ConfigError, and changes nothing, see Wishes."""
+        before, self.wishes = self.wishes, self.wishes.changed(changes, self.robot, self._position_rad())
+        if before.guard:
+            self._warn_of_guard()
+
+    def _warn_of_guard(self):
+        if not self.wishes.guard:
+            self.hooks.log('guard is off: guidance is not bounded and no plan is refused as doubtful; for measurement only')
+
+    def _position_rad(self):
+        """Return the newest measured joints: -> [J], or None"""
+        reading = self.history.newest_reading()
+        return None if reading is None else reading.position_rad
+
+    def goal(self):
+        """Say what is wanted: -> Goal. Its scale is 0 with guidance off, and the model's own recommendation for -1."""
+        wishes = self.wishes
+        scale = wishes.guidance_scale
         if scale == parameters.OWN_SCALE:
             scale = getattr(getattr(self.planner, 'backend', None), 'planning', {}).get('recommended_scale', 1.0)
-        return scale if self.guided else 0.0
+        return Goal(guidance_scale=scale if self.guided else 0.0, objective=wishes.objective)
+
+    def _next_goal(self):
+        """Say what is wanted of the next plan, from the planning thread, which alone touches the planner's settings."""
+        self.planner.settings = replace(self.planner.settings, guard=self.wishes.guard)
+        return self.goal()
 
     def start(self):
-        """Begin to plan in a thread of its own."""
+        """Begin to plan in a thread of its own. Raises ConfigError where the objective cannot be met from where the arm is."""
+        self.wishes.check_start(self._position_rad())
         self.stopped, self.fault, self._blocked = False, '', False
         self.cycle.forget()
-        hooks = replace(self.hooks, guidance_scale=self.guidance_scale, report=self._report, failed=self._fail)
+        hooks = replace(self.hooks, goal=self._next_goal, report=self._report, failed=self._fail)
         self.worker = Worker(self.planner, self.cycle, hooks, self.values['seed'])
         self.worker.allowed = True
         self.worker.start()
@@ -125,7 +144,7 @@ class Engine:
 
     def facts(self):
         """Report everything that diagnostics show: -> name to value"""
-        return {**cycle_facts(self.cycle), **input_facts(self.inputs), **plan_facts(self.newest_plan, self.guidance_scale()),
+        return {**cycle_facts(self.cycle), **input_facts(self.inputs), **plan_facts(self.newest_plan, self.goal()),
                 **self.times.facts()}
 
     def _stale(self, joint_limit_s, camera_limit_s):
@@ -148,11 +167,18 @@ class Engine:
             return stale
         counters, now_s = self.cycle.counters(), self.hooks.now_s()
         refused = {reason: count for reason, count in counters['rejected'].items() if reason != 'superseded'}   # that was us
-        counts = counters['deadline_misses'], sum(refused.values())
-        if counts != self._trouble[0]:
-            self._trouble = counts, now_s
-        recent = 0 <= now_s - self._trouble[1] < RECENT_S
-        return f'{counts[0]} deadline misses and {counts[1]} plans refused so far' if recent else ''
+        missed, doubtful = self._missed(counters['deadline_misses'], now_s), self._refused(sum(refused.values()), now_s)
+        return '; '.join([f'plan refused: {self._why()}'] * doubtful + [f'{counters["deadline_misses"]} deadline misses so far'] * missed)
+
+    def _why(self):
+        """Say why the last plan was refused; where the objective cannot be met from here at all, in its words."""
+        told = self.cycle.last_refusal
+        try:
+            if 'objective: ' in told:
+                self.wishes.check_start(self._position_rad())
+        except config.ConfigError as error:
+            return str(error)
+        return told
 
     def _block(self):
         """Brake once and stop planning."""
@@ -185,7 +211,7 @@ class Engine:
             self.fault = reason
             self._block()
 
-    def _report(self, plan, seed):
-        self.newest_plan = plan
+    def _report(self, plan, goal, seed):
+        self.newest_plan = plan, goal
         self.times.note(plan.timing_ms)
-        self.hooks.report(plan, seed)
+        self.hooks.report(plan, goal, seed)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffusion_planner.config import ConfigError
+from diffusion_planner.ros.wishes import locate
+from diffusion_planner.sim.oddities import ODDITIES
+from diffusion_planner.sim.scene import default_robot
 
 TRAINING_SEEDS = 1_000_000      # scenes from here on are those of the play data
 
@@ -22,11 +25,16 @@ class SimOptions:
     video: Path | None = None
     domain: int | None = None
     realtime: bool = False      # the simulator never waits for the planner
+    objective: Path | None = None
+    guard: bool = True
+    oddity: str | None = None
 
 
 def check(options):
     """Refuse what cannot work before anything is started: -> guidance scale, None for the planner's own"""
     from diffusion_planner.runtime.checkpoint import verify
+    if options.oddity is not None and options.oddity not in ODDITIES:
+        raise ConfigError(f'--oddity: got {options.oddity!r}, expected one of {", ".join(ODDITIES)}')
     if options.gui and sys.platform == 'linux' and not os.environ.get('DISPLAY'):
         raise ConfigError('--gui needs a display; DISPLAY is not set')
     if options.seed + options.episodes > TRAINING_SEEDS:
@@ -37,6 +45,9 @@ def check(options):
             raise ConfigError(f'{name} {path}: is a folder; expected the name of a file')
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if options.objective is not None:
+        from diffusion_planner.objectives.spec import load_objective
+        load_objective(locate(options.objective), default_robot())
     recommended = verify(options.model).get('planning', {}).get('recommended_scale')
     return recommended if options.guidance_scale is None else options.guidance_scale
 
@@ -47,11 +58,14 @@ def commands(options, scale):
         given = [part for key, value in parameters.items() for part in ('-p', f'{key}:={_yaml(value)}')]
         return [sys.executable, '-m', f'diffusion_planner.ros.{name}_node', '--ros-args', *given]
     guidance = {} if scale is None else {'guidance_scale': float(scale)}
+    objective = {} if options.objective is None else {'objective': str(locate(options.objective).resolve())}
+    oddity = {} if options.oddity is None else {'oddity': options.oddity}
     # Lock-step at the pace of the wall clock: real time wherever the planner keeps up, and no episode lost to a busy machine.
     # Not the first scene yet: a seed is news to the simulator only where it differs from the last one.
-    return {'sim': node('sim', {'scene_seed': options.seed + 1, 'gui': options.gui, 'lock_step': not options.realtime}),
+    return {'sim': node('sim', {'scene_seed': options.seed + 1, 'gui': options.gui, 'lock_step': not options.realtime,
+                            **objective, **oddity}),
             'planner': node('planner', {'use_sim_time': True, 'autostart': True, 'model': str(Path(options.model).resolve()),
-                                        **guidance})}
+                                    'guard': options.guard, **guidance, **objective})}
 
 
 def _yaml(value):

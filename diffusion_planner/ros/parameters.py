@@ -1,11 +1,13 @@
 """The nodes' parameters: one table each, from which descriptors, validation and the README's table are made."""
 import math
+import traceback
 from dataclasses import dataclass, fields
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
 from diffusion_planner.config import ConfigError
+from diffusion_planner.sim.oddities import ODDITIES
 
 OWN_SCALE = -1.0   # the guidance scale that the model's card recommends
 ROS_OWN = ('use_sim_time', 'qos_overrides.', 'start_type_description_service')
@@ -36,15 +38,19 @@ class Entry:
         if not isinstance(value, self.kind) or isinstance(value, bool) != (self.kind is bool):
             return expected + self.kind.__name__
         if self.choices and value not in self.choices:
-            return expected + f'one of {", ".join(self.choices)}'
+            return expected + f'one of {self.allowed()}'
         if self.low is not None and not (math.isfinite(value) and self.low <= value <= self.high):
             return expected + f'{self.low:g} to {self.high:g} {self.unit}'.rstrip()
         return None
 
+    def allowed(self):
+        """List the choices, an empty one as quotes: -> str"""
+        return ', '.join(choice or "''" for choice in self.choices)
+
     def descriptor(self):
         """-> rcl_interfaces/ParameterDescriptor"""
         described = ParameterDescriptor(name=self.name, description=f'{self.description} [{self.unit}]' if self.unit else self.description,
-                                        read_only=self.read_only, additional_constraints=', '.join(self.choices))
+                                        read_only=self.read_only, additional_constraints=self.allowed())
         if self.low is not None and self.kind is float:
             described.floating_point_range = [FloatingPointRange(from_value=float(self.low), to_value=float(self.high))]
         elif self.low is not None:
@@ -61,6 +67,9 @@ PLANNER = (
     Entry('seed', 0, '', 'seed of the first plan of an episode; each plan adds one', 0, 2**31 - 1),
     Entry('guidance_scale', OWN_SCALE, '', 'how strongly the reward pulls the plan; 0: not at all, -1: as the model recommends',
           -1.0, 100.0, read_only=False),
+    Entry('guard', True, '', 'bound guidance and refuse doubtful plans; false: plain classifier guidance, for measurement only',
+          read_only=False),
+    Entry('objective', '', '', 'what plans must satisfy beside the reward: YAML file, or YAML text; empty: nothing', read_only=False),
     Entry('replan_period_s', 0.5, 's', 'time between plans', 0.05, 10.0),
     Entry('lead_s', 0.3, 's', 'from the beginning of a plan to the instant it takes over', 0.02, 5.0),
     Entry('min_lead_s', 0.06, 's', 'what must be left of that when the chunk is published', 0.005, 1.0),
@@ -79,6 +88,8 @@ PLANNER = (
 SIM = (
     Entry('robot', 'config/panda.yaml', '', 'robot file: joint names and limits'),
     Entry('scene_seed', 0, '', 'seed of the next scene', 0, 2**31 - 1, read_only=False),
+    Entry('oddity', '', '', 'what sets the next scenes apart from the play data; empty: nothing', choices=('', *ODDITIES), read_only=False),
+    Entry('objective', '', '', 'objective whose keep_out zones are watched: YAML file, or YAML text; empty: none'),
     Entry('gui', False, '', "show the simulator's window; needs a display"),
     Entry('real_time_factor', 1.0, '', 'simulated seconds per second; 0: as fast as it goes (lock-step)', 0.0, 100.0),
     Entry('lock_step', False, '', "wait for the planner's trajectory whenever one is due"),
@@ -90,23 +101,34 @@ SIM = (
 )
 
 
-def declare(node, table, changed=lambda name, value: None):
-    """Declare a table on a node, refuse bad changes while running and call `changed` for good ones.
+def declare(node, table, change=lambda changes: None):
+    """Declare a table on a node, refuse bad changes while running and hand good ones to `change` (name to value).
 
-    Raises ConfigError for bad values at start.
+    `change` may refuse by raising ConfigError, before it changes anything. Raises ConfigError for bad values at start.
     """
     entries = {entry.name: entry for entry in table}
     _check_overrides(node, entries)
     for entry in table:
         node.declare_parameter(entry.name, entry.default, entry.descriptor())
 
-    def check(changes):
-        faults = [entries[change.name].fault(change.value) for change in changes if change.name in entries]
-        reason = '; '.join(fault for fault in faults if fault)
-        for change in () if reason else changes:
-            changed(change.name, change.value)
+    def check(parameters):
+        changes = {parameter.name: parameter.value for parameter in parameters if parameter.name in entries}
+        faults = [entries[name].fault(value) for name, value in changes.items()]
+        reason = '; '.join(filter(None, faults)) or _refusal(node, change, changes)
         return SetParametersResult(successful=not reason, reason=reason)
     node.add_on_set_parameters_callback(check)
+
+
+def _refusal(node, change, changes):
+    """Make a change: -> why it was refused, in one line, '' where it was not. A defect must not end a node that moves an arm."""
+    try:
+        change(changes)
+        return ''
+    except ConfigError as error:
+        return ' '.join(str(error).split())
+    except Exception as error:
+        node.get_logger().error(traceback.format_exc())
+        return ' '.join(f'{", ".join(changes)}: {type(error).__name__}: {error}'.split())
 
 
 def _check_overrides(node, entries):
@@ -139,8 +161,8 @@ def markdown(table):
     """Print a table for the README."""
     rows = ['| parameter | default | range | unit | changes while running | meaning |', '|---|---|---|---|---|---|']
     for entry in table:
-        allowed = ', '.join(entry.choices) or ('' if entry.low is None else f'{entry.low:g} to {entry.high:g}')
-        default = str(entry.default).lower() if entry.kind is bool else entry.default
+        allowed = entry.allowed() or ('' if entry.low is None else f'{entry.low:g} to {entry.high:g}')
+        default = str(entry.default).lower() if entry.kind is bool else "''" if entry.default == '' else entry.default
         rows.append(f'| `{entry.name}` | `{default}` | {allowed} | {entry.unit} | {"no" if entry.read_only else "yes"} | {entry.description} |')
     return '\n'.join(rows)
 

@@ -17,11 +17,14 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import MarkerArray
 
+from diffusion_planner import config
 from diffusion_planner.planning.playback import sample
+from diffusion_planner.robot import Robot
 from diffusion_planner.ros import conversions, parameters
-from diffusion_planner.ros.diagnostics import State, to_diagnostics
+from diffusion_planner.ros.diagnostics import State, asked, guidance, to_diagnostics
 from diffusion_planner.ros.engine import Engine, load_shipped
 from diffusion_planner.ros.spin import run_node
+from diffusion_planner.ros.wishes import locate, read_objective
 from diffusion_planner.ros.worker import Hooks
 
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -55,8 +58,8 @@ class PlannerNode(LifecycleNode):
 
     def __init__(self, load=load_shipped):
         super().__init__('planner')
-        parameters.declare(self, parameters.PLANNER)
         self.over, self.cause, self.engine, self._load = False, '', None, load
+        parameters.declare(self, parameters.PLANNER, self._change)
         self._said, self._entities = None, []
         self._status = self._publisher(String, '~/status', LATCHED)
         self._diagnostics = self._publisher(DiagnosticArray, '/diagnostics', QoSProfile(depth=10))
@@ -82,8 +85,7 @@ class PlannerNode(LifecycleNode):
     @transition
     def on_configure(self):
         values, log = parameters.values(self, parameters.PLANNER), self.get_logger().warning
-        hooks = Hooks(self.now_s, lambda: self.get_parameter('guidance_scale').value, self._send, self._report, log, log)
-        self.engine = Engine(values, hooks, self.get_parameter('use_sim_time').value, self._load)
+        self.engine = Engine(values, Hooks(self.now_s, self._send, self._report, log), self.get_parameter('use_sim_time').value, self._load)
         inputs = self.engine.inputs
         self._trajectory = self._publisher(JointTrajectory, 'joint_trajectory', RELIABLE)
         self._plan = self._publisher(String, '~/plan', RELIABLE)
@@ -150,11 +152,18 @@ class PlannerNode(LifecycleNode):
             self._tell()
         return response
 
+    def _change(self, changes):
+        """Take parameters that changed. Raises ConfigError, and nothing changes, for an objective that is no use."""
+        if self.engine is not None:
+            self.engine.wish(changes)
+        elif 'objective' in changes:
+            read_objective(changes['objective'], config.load(Robot, locate(self.get_parameter('robot').value)))
+
     def _set_guidance(self, request, response):
         if self.engine is not None:
             self.engine.guided = request.data
         response.success = self.engine is not None
-        response.message = f'guidance scale {self.engine.guidance_scale():g}' if response.success else 'the planner is not configured'
+        response.message = f'guidance scale {self.engine.goal().guidance_scale:g}' if response.success else 'the planner is not configured'
         return response
 
     def _on_jump(self, _jump):
@@ -168,7 +177,7 @@ class PlannerNode(LifecycleNode):
         """Publish a chunk. Raises ValueError when it is too late for its first point."""
         self._trajectory.publish(conversions.to_joint_trajectory(chunk, self.engine.robot.joint_names, self.now_s()))
 
-    def _report(self, plan, seed):
+    def _report(self, plan, goal, seed):
         """Show people what was imagined; called from the planning thread, after the chunk is out."""
         robot, frame = self.engine.robot, self.get_parameter('base_frame').value
         chunk = self.engine.cycle.running
@@ -176,7 +185,8 @@ class PlannerNode(LifecycleNode):
         points_m = robot.tip_m(np.concatenate([start, plan.position_rad]))
         self._plan.publish(conversions.to_json({
             'seed': seed, 'origin_s': plan.origin_s, 'timing_ms': plan.timing_ms, 'breakdown': plan.breakdown,
-            'rejected': plan.rejected, 'points_m': points_m, 'arrival_s': float(plan.offset_s[-1])}))
+            'rejected': plan.rejected, 'points_m': points_m, 'arrival_s': float(plan.offset_s[-1]),
+            'guidance': guidance(plan, goal), **({'objective': asked(plan, goal)} if goal.objective is not None else {})}))
         if self._path.get_subscription_count():
             self._path.publish(conversions.to_path_markers(points_m, plan.origin_s, frame))
         if self._picture.get_subscription_count():

@@ -62,9 +62,18 @@ def run_sim(options):
         status = _outcome(session, interrupts)
         video = session.write_film() if status == 0 else None
         session.save(video)
-        for text in report.summary_lines(session.rows, video, options.json):
+        for text in report.summary_lines(session.rows, video, options.json) + zone_lines(session.rows):
             console.print(text, soft_wrap=True, highlight=False, markup=False)
     return status if interrupts.number is None else 128 + interrupts.number
+
+
+def zone_lines(rows):
+    """Write how often a session with an objective was inside its keep_out zones: -> lines of text, none without one"""
+    entries = [row['zone_entries'] for row in rows if 'zone_entries' in row]
+    if not entries:
+        return []
+    where = f' physics steps, in {sum(map(bool, entries))} of {len(entries)} episodes' if any(entries) else ''
+    return [f'{"zone entries":<16} {sum(entries)}{where}']
 
 
 def _outcome(session, interrupts):
@@ -98,7 +107,9 @@ class Session:
     def run(self):
         """Run every episode. Raises ChildDied, NoAnswer or Interrupted; rows keep what was measured until then."""
         options = self.options
-        title = f'{options.model}, guidance scale {report.number(self.scale, "{:g}")}, ROS domain {self.domain}'
+        title = ', '.join(filter(None, (
+            str(options.model), f'guidance scale {report.number(self.scale, "{:g}")}', '' if options.guard else 'no guard',
+            f'objective {options.objective}' if options.objective else '', options.oddity, f'ROS domain {self.domain}')))
         with running(commands(options, self.scale), self.folder, self.interrupts.in_a_hurry) as self.children, \
                 contextlib.closing(Monitor(self.domain, self.robot.joint_names)) as self.monitor, \
                 report.View(self.console, title) as self.view:
@@ -207,7 +218,8 @@ class Session:
                 'chunks_rejected': sum(said.get('rejected', {}).values()), 'deadline_misses': self.monitor.deadline_misses,
                 'elapsed_s': said.get('elapsed_s', 0.0), 'done': bool(said.get('done')),
                 'plan_ms': [plan['timing_ms']['total'] for plan in plans if 'total' in plan.get('timing_ms', {})],
-                'predicted_reward': [plan['breakdown']['reward'] for plan in plans if 'reward' in plan.get('breakdown', {})]}
+                'predicted_reward': [reward for plan in plans if (reward := plan.get('breakdown', {}).get('reward')) is not None],
+                **({'zone_entries': said.get('zone_entries', 0)} if self.options.objective else {})}
 
     def _show(self, row):
         if time.monotonic() > self.shown_s + 0.25:

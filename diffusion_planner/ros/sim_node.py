@@ -17,8 +17,8 @@ from trajectory_msgs.msg import JointTrajectory
 from diffusion_planner import config
 from diffusion_planner.robot import Robot
 from diffusion_planner.ros import conversions, parameters
-from diffusion_planner.ros.engine import locate
 from diffusion_planner.ros.spin import run_node
+from diffusion_planner.ros.wishes import locate, read_zones
 from diffusion_planner.sim.env import ArmEnv, SimSettings
 
 TICK_STEPS = 2            # physics steps between messages on /clock: 120 Hz
@@ -37,10 +37,10 @@ class SimNode(Node):
 
     def __init__(self, env=None):
         super().__init__('sim')
-        parameters.declare(self, parameters.SIM, self._on_parameter)
+        parameters.declare(self, parameters.SIM, self._change)
         self.over, self.values = False, parameters.values(self, parameters.SIM)
         self._require_sense()
-        self._wanted_seed = None
+        self._wanted_seed, self._oddity = None, self.values['oddity']
         self.env = env or self._make_env()
         self._image = self.create_publisher(Image, 'camera/image', best_effort(1))
         self._info = self.create_publisher(CameraInfo, 'camera/camera_info', best_effort(1))
@@ -65,12 +65,13 @@ class SimNode(Node):
     def _make_env(self):
         settings = SimSettings(distribution=self.values['distribution'],
                                interpolate_from_desired_state=self.values['interpolate_from_desired_state'])
-        return ArmEnv(settings, config.load(Robot, locate(self.values['robot'])), self.values['gui'])
+        robot = config.load(Robot, locate(self.values['robot']))
+        return ArmEnv(settings, robot, self.values['gui'], read_zones(self.values['objective'], robot))
 
     # -- episodes
 
     def _begin_episode(self, seed):
-        self.env.reset(seed)
+        self.env.reset(seed, self._oddity or None)
         self._begun, self._accepted, self._rejected, self._said_done = self.env.steps, 0, {}, False
         self._trajectory_s = self.env.now_s - self.values['lock_step_period_s']   # one is due at once
         self._waiting_since, self._timeouts = None, 0
@@ -90,9 +91,9 @@ class SimNode(Node):
         response.success, response.message = True, f'scene {seed}'
         return response
 
-    def _on_parameter(self, name, value):
-        if name == 'scene_seed':
-            self._wanted_seed = value
+    def _change(self, changes):
+        self._wanted_seed = changes.get('scene_seed', self._wanted_seed)
+        self._oddity = changes.get('oddity', self._oddity)   # unlike the seed it stays until it is set again
 
     def _tell_episode(self):
         self._episode_s = self.env.now_s

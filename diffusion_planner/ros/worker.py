@@ -7,20 +7,19 @@ from typing import Callable
 
 from diffusion_planner.planning.cycle import NotFollowing
 from diffusion_planner.planning.history import NotReady
-from diffusion_planner.planning.planner import NoSafeCandidate
-from diffusion_planner.records import Goal
+from diffusion_planner.planning.planner import NoSafeCandidate, StrangeScene
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the thread needs of the node; all are called from the thread."""
+    """What the thread needs of the node and the engine; all are called from the thread."""
 
     now_s: Callable[[], float]              # ROS time
-    guidance_scale: Callable[[], float]
     send: Callable                          # ActionChunk -> None, to the controller
-    report: Callable                        # plan, seed -> None, to people
-    failed: Callable[[str], None]           # the planner raised twice in a row
+    report: Callable                        # plan, goal, seed -> None, to people
     log: Callable[[str], None]
+    goal: Callable | None = None            # -> Goal, once per plan
+    failed: Callable | None = None          # the planner raised twice in a row: text -> None
 
 
 class Worker(threading.Thread):
@@ -99,16 +98,18 @@ class Worker(threading.Thread):
         late = not 0 <= now_s - self._next_s < period_s
         self._next_s, self._once, self.waiting_for = (now_s if late else self._next_s) + period_s, False, ''
         seed, self.seed = self.seed, self.seed + 1
+        goal = self.hooks.goal()
         try:
-            plan = self.planner.plan(observation, Goal(guidance_scale=self.hooks.guidance_scale()), seed)
+            plan = self.planner.plan(observation, goal, seed)
         except NoSafeCandidate as refused:
             self.cycle.refuse(refused)
-            self._next_s = now_s   # at once, with another seed
+            if not isinstance(refused, StrangeScene):   # which no other seed makes familiar: that waits for the next period
+                self._next_s = now_s   # at once, with another seed
             return
         chunk = self.cycle.finish(plan, handover, self.hooks.now_s())
         if chunk is None or not self._send(chunk):
             self._next_s = now_s
-        self.hooks.report(plan, seed)
+        self.hooks.report(plan, goal, seed)
 
     def _send(self, chunk):
         """Hand a chunk on unless time has run past its beginning: -> whether it went out"""

@@ -80,5 +80,20 @@ def load(folder, device='cpu'):
     return model.requires_grad_(False).eval().to(device), config
 
 
+def load_flaw(path, model):
+    """Load the reward head with a planted flaw that goes with a model: -> FlawedHead. Raises ModelError."""
+    from safetensors.torch import load_file
+
+    from diffusion_planner.nets.heads import FlawedHead
+    if not Path(path).exists():
+        raise ModelError(f'{path}: missing; expected the reward head with a planted flaw that `train --stage judges` writes')
+    head = FlawedHead(model.layout.joints, model.layout.cameras * model.config.latent)
+    try:
+        head.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise ModelError(f'{path}: does not fit the model ({str(error).splitlines()[-1].strip()})') from None
+    return head.requires_grad_(False).eval()
+
+
 def _sha256(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

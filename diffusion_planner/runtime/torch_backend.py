@@ -6,41 +6,47 @@ import numpy as np
 import torch
 
 from diffusion_planner.config import ConfigError
-from diffusion_planner.diffusion.guidance import guide
 from diffusion_planner.diffusion.matrices import scheduling_matrix
 from diffusion_planner.diffusion.noise import add_noise
 from diffusion_planner.diffusion.samplers import MultistepStep, ddim_step, ddpm_step, sample
-from diffusion_planner.objectives.terms import mismatch
 from diffusion_planner.runtime import checkpoint
+from diffusion_planner.runtime.judging import Judging
+from diffusion_planner.runtime.pressure import Pressure
 
 CACHED_PICTURES = 64
-FAMILIAR_MARGIN = 1.0   # log-odds above the floor from which on a posture is left alone
-STEP_TOLERANCE = 0.03   # network space; what a step of imagined tokens may miss on top of what play does
-PATH_POINTS = 4         # postures that are looked at between two tokens
-PULL = 0.1     # what scale 1 means: the metric head is so sharp that more leaves the prior no say in the last steps
 
 
 class Context:
-    """An encoded observation: tokens [1, C, D] in network space, level [1, C], offset_s [1, C], and what is rewarded."""
+    """An encoded observation: tokens [1, C, D] in network space, level [1, C], offset_s [1, C], what was asked, and what is
+    rewarded: a place [1, E] and a width [1] per head that guides, and the judge's."""
 
-    def __init__(self, tokens, level, offset_s, places):
-        self.tokens, self.level, self.offset_s, self.places = tokens, level, offset_s, places
+    def __init__(self, tokens, level, offset_s, goal, guides, judge):
+        self.tokens, self.level, self.offset_s, self.goal, self.judge = tokens, level, offset_s, goal, judge
+        self.places, self.widths = (torch.stack(column) for column in zip(*guides))
+        self.pressure = None    # what imagine_far did, for the figures
 
     def repeat(self, batch):
         return (value.expand(batch, *value.shape[1:]) for value in (self.tokens, self.level, self.offset_s))
 
 
-class TorchBackend:
+class TorchBackend(Judging):
     """Runs a WorldModel for the planner; see planning.planner.Backend for the shapes."""
 
     def __init__(self, model, planning, device='cpu'):
         self.network, self.planning, self.device = model, planning, torch.device(device)
         self.config, self.layout = model.config, model.layout
-        self.latents = OrderedDict()
+        self.latents, self.judged = OrderedDict(), (None, {})
         self.denoise = _traced(model, self.device)
+        self.pressure = Pressure(model, planning, self.device)
 
     def forget(self):
         self.latents.clear()
+        self.judged = None, {}
+
+    def plant(self, path):
+        """Let a reward head with a planted flaw guide in place of the first one. Raises ModelError."""
+        self.network.guide_head = checkpoint.load_flaw(path, self.network).to(self.device)
+        self.pressure = Pressure(self.network, self.planning, self.device)
 
     @torch.no_grad()
     def encode(self, observation, goal):
@@ -52,10 +58,9 @@ class TorchBackend:
         offset_s = torch.tensor(observation.offset_s, dtype=torch.float32, device=self.device)[None]
         # A token at level 1 is pure noise by definition; the value behind it must not leak through.
         tokens = add_noise(tokens, torch.zeros_like(tokens), level)
-        heads = (self.network.guide_head, self.network.judge_head)
-        if self.config.goal == 'position':
-            return Context(tokens, level, offset_s, [head.places(self._normal_position(goal)) for head in heads])
-        return Context(tokens, level, offset_s, [head.places(latent[None], level) for head in heads])
+        told = (self._normal_position(goal),) if self.config.goal == 'position' else (latent[None], level)
+        guides, judge = [head.places(*told) for head in self.network.guides()], self.network.judge_head.places(*told)
+        return Context(tokens, level, offset_s, goal, guides, judge)
 
     def _normal_position(self, goal):
         """Bring the goal to network space: -> [1, 1, J]"""
@@ -80,12 +85,6 @@ class TorchBackend:
                 self.latents.popitem(last=False)
         return self.latents[key]
 
-    def _odds(self, index, context, tokens, level):
-        """Log-odds of reward of tokens [B, T, D] at level [B, T] by one of the two heads: -> [B, T]"""
-        head = (self.network.guide_head, self.network.judge_head)[index]
-        place, width = context.places[index]
-        return head.logit(tokens[..., self.layout.position], level, place[:, None], width[:, None])
-
     @torch.no_grad()
     def imagine_far(self, context, offset_s, goal, settings, seed, warm=None, stop=None):
         """Denoise a far token per arrival time, pulled towards reward: -> far [B, 1, D]; `stop`: see planning.pace
@@ -100,7 +99,7 @@ class TorchBackend:
         if warm is not None:
             far_level[-len(warm):] = settings.warm_level
             noise[-len(warm):] = add_noise(warm[:, None], noise[-len(warm):], far_level[-len(warm):])
-        return self._sample(self._guided(context, goal, settings), context, torch.cat([known, noise], 1),
+        return self._sample(self.pressure.on_far(self.denoise, context, settings), context, torch.cat([known, noise], 1),
                             _matrix(level, far_level, settings.far_steps, settings.bend), torch.cat([seconds, far_s], 1),
                             settings, generator, stop)[:, -1:]
 
@@ -110,99 +109,6 @@ class TorchBackend:
         step = {'multistep': MultistepStep(), 'ddim': ddim_step, 'ddpm': ddpm_step}[settings.sampler]
         fresh = generator if settings.sampler == 'ddpm' else None
         return sample(_holding(denoise, context), noisy, matrix, offset_s, step, fresh, ending)
-
-    def _guided(self, context, goal, settings):
-        """Wrap the denoiser so that the last token is pulled towards reward."""
-        scale = 0 if goal.candidates_only else float(goal.guidance_scale)
-        mask = torch.zeros(self.layout.width, dtype=torch.bool, device=self.device)
-        mask[self.layout.position] = True   # pressure on what the arm does not control only leaves the data (DESIGN 9)
-        place, width = context.places[0]
-        head = self.network.guide_head
-        clean = head.sharpness(torch.zeros(1, device=self.device), width)    # the same at every step: these forms judge at level 0
-
-        def objective(tokens, level):
-            position = tokens[:, -1, self.layout.position]
-            sharpness = head.sharpness(level[:, -1], width) if settings.guidance_form == 'noisy' else clean
-            return sharpness * head.distance(position, place) + self._unfamiliar(position)
-
-        return guide(self.denoise, objective, PULL * scale, form=settings.guidance_form, mask=mask,
-                     max_shift=settings.guidance_max_shift, proximal=settings.guidance_form != 'noisy',
-                     negligible=settings.guidance_negligible)
-
-    def _unfamiliar(self, position):
-        """Log-probability, up to a margin, that postures are of a kind seen at play: position [..., J] -> [...], at most 0."""
-        return -torch.nn.functional.softplus(self.network.familiarity.floor + FAMILIAR_MARGIN - self.network.familiarity(position))
-
-    def _kept_familiar(self, context, settings):
-        """Wrap the denoiser so that fill-in tokens are kept away from postures that play never took."""
-        mask = torch.zeros(self.layout.width, dtype=torch.bool, device=self.device)
-        mask[self.layout.position] = True
-        count = context.tokens.shape[1]
-
-        def objective(tokens, _level):
-            return self._unfamiliar(tokens[:, count:-1, self.layout.position]).sum(1)
-
-        return guide(self.denoise, objective, settings.familiarity_scale, form='clean', mask=mask,
-                     max_shift=settings.familiarity_max_shift)
-
-    @torch.no_grad()
-    def familiarity(self, context, tokens, offset_s, cubic=False):
-        """How far the least familiar posture of each path is above the floor, or above where the arm stands if that is lower.
-
-        familiarity(context, tokens [P, F + 1, D], offset_s [P, F + 1]) -> log-odds, numpy [P]; below 0: where play never went
-        cubic: look along the cubic that meets the tokens' velocities instead of along straight lines.
-        """
-        path = torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1)
-        here = self.network.familiarity(path[:, 0, self.layout.position])
-        lowest = self.network.familiarity(self._between(path, offset_s, cubic)).amin((0, 2))
-        return (lowest - torch.minimum(here - 0.5, self.network.familiarity.floor)).cpu().numpy()
-
-    def _between(self, path, offset_s, cubic):
-        """Take PATH_POINTS postures per stretch: path [P, T, D], offset_s [P, T - 1] -> position [N, P, T - 1, J]"""
-        own, normalizer = self.layout.position, self.network.normalizer
-        position = path[..., own]
-        start, way = position[:, :-1], position[:, 1:] - position[:, :-1]
-        share = torch.linspace(0, 1, PATH_POINTS + 1, device=self.device)[1:, None, None, None]
-        if not cubic:
-            return start + share * way
-        gap_s = torch.tensor(np.diff(offset_s, axis=1, prepend=0.0), dtype=torch.float32, device=self.device)[..., None]
-        rate = normalizer.inverse(path)[..., self.layout.velocity] / normalizer.spread[own]     # network space per second
-        return (start + share ** 2 * (3 - 2 * share) * way
-                + gap_s * (share * (1 - share) ** 2 * rate[:, :-1] - share ** 2 * (1 - share) * rate[:, 1:]))
-
-    @torch.no_grad()
-    def judge_far(self, context, far, offset_s, seed, typicality=True):
-        """Judge far tokens: predicted reward by both heads, and how far from typical: -> numpy [B] each; 'reach' is below 0 where there is too little time"""
-        clean = torch.zeros(far.shape[:2], device=self.device)
-        reward, judge = (torch.sigmoid(self._odds(index, context, far, clean))[:, 0].cpu().numpy() for index in (0, 1))
-        return {'reward': reward, 'judge': judge, 'typicality': self._typicality(context, far, offset_s, seed) if typicality else np.zeros(len(far)),
-                'reach': self._reach(context.tokens[:, -1].expand(len(far), -1), far[:, 0], offset_s)}
-
-    def _reach(self, near, far, gap_s):
-        """How far transitions are above the floor of the transition head: -> numpy, 0 for models that have none"""
-        if not self.config.transition:
-            return np.zeros(far.shape[:-1])
-        gap_s = torch.as_tensor(np.asarray(gap_s, np.float32), device=self.device)
-        head, own = self.network.transition, self.layout.motion
-        return (head(near[..., own], far[..., own], gap_s) - head.floor).cpu().numpy()
-
-    @torch.no_grad()
-    def steps(self, context, tokens, offset_s):
-        """How far the least likely step of each path is above the floor of the transition head: -> numpy [P]"""
-        path = torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1)
-        return self._reach(path[:, :-1], path[:, 1:], np.diff(offset_s, axis=1, prepend=0.0)).min(1)
-
-    def _typicality(self, context, far, offset_s, seed):
-        """Denoising residual of far tokens given the context, in units of the held-out 99 % quantile: -> numpy [B]"""
-        table, batch = self.planning['typicality'], len(offset_s)
-        known, level, seconds = context.repeat(batch)
-        noise = torch.randn(far.shape, generator=torch.Generator().manual_seed(seed + 1)).to(self.device)
-        far_level = torch.full((batch, 1), float(table['level']), device=self.device)
-        estimate = self.denoise(torch.cat([known, add_noise(far, noise, far_level)], 1), torch.cat([level, far_level], 1),
-                                        torch.cat([seconds, torch.tensor(offset_s, device=self.device)[:, None]], 1))
-        residual = (estimate[:, -1] - far[:, 0])[:, self.layout.motion].square().mean(-1).sqrt().cpu().numpy()
-        band = np.clip(np.searchsorted(table['band_s'], offset_s, side='right') - 1, 0, len(table['q99']) - 1)
-        return residual / np.array(table['q99'])[band]
 
     @torch.no_grad()
     def fill_in(self, context, far, chosen, offset_s, settings, seed, warm=None, stop=None):
@@ -222,7 +128,7 @@ class TorchBackend:
             between = torch.where(has, settings.warm_level, between)
             noise = torch.where(has[..., None], add_noise(warm.nan_to_num(), noise, between), noise)
         imagined = torch.cat([between, torch.zeros_like(far_s)], 1)
-        return self._sample(self._kept_familiar(context, settings), context, torch.cat([known, noise, far[chosen]], 1),
+        return self._sample(self.pressure.on_path(self.denoise, context, far_s * share, settings), context, torch.cat([known, noise, far[chosen]], 1),
                             _matrix(level, imagined, settings.fill_steps, settings.bend), torch.cat([seconds, far_s * share], 1),
                             settings, generator, stop)[:, -fill - 1:]
 
@@ -238,33 +144,6 @@ class TorchBackend:
         values = self.network.normalizer.inverse(tokens)
         return (values[..., self.layout.position].cpu().numpy(), values[..., self.layout.velocity].cpu().numpy(),
                 tokens[..., self.layout.picture].cpu().numpy())
-
-    @torch.no_grad()
-    def consistency(self, context, tokens, offset_s):
-        """Compare the command that inverse dynamics infers with the path itself: -> mean difference in radians, numpy [P]"""
-        origin = context.tokens[:, -1:].expand(len(tokens), -1, -1)
-        path = torch.cat([origin, tokens], 1)[..., self.layout.motion]
-        gap_s = torch.tensor(np.diff(offset_s, axis=1, prepend=0.0), dtype=torch.float32, device=self.device)
-        command = self.network.inverse_dynamics(path[:, :-1], path[:, 1:], gap_s)
-        spread, mean = (getattr(self.network.normalizer, name)[self.layout.position] for name in ('spread', 'mean'))
-        near = self.network.normalizer.inverse(torch.cat([origin, tokens], 1))[:, :-1]
-        expected = near[..., self.layout.position] + 0.05 * near[..., self.layout.velocity]
-        return (command * spread + mean - expected).abs().mean((1, 2)).cpu().numpy()
-
-    @torch.no_grad()
-    def mismatch(self, context, tokens, offset_s):
-        """How far the worst step of each path is from what its velocities explain, in units of what play shows: -> numpy [P]
-
-        Zero for models whose checkpoint says nothing about it.
-        """
-        table = self.planning.get('step_mismatch')
-        if table is None:
-            return np.zeros(len(tokens))
-        path = self.network.normalizer.inverse(torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1))
-        gap_s = np.diff(offset_s, axis=1, prepend=0.0)
-        missed = mismatch(path[..., self.layout.position], path[..., self.layout.velocity], torch.tensor(gap_s, dtype=torch.float32))
-        missed = (missed / self.network.normalizer.spread[self.layout.position]).amax(-1).cpu().numpy()
-        return (missed / (np.interp(gap_s, table['gap_s'], table['q999']) + STEP_TOLERANCE)).max(1)
 
     @torch.no_grad()
     def picture(self, latent):

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffusion_planner.records import Frame, JointReading
+from diffusion_planner.sim import oddities
 from diffusion_planner.sim import scene as scenes
 from diffusion_planner.sim.camera import Camera
 from diffusion_planner.sim.controller import TrajectoryController
 from diffusion_planner.sim.task import Touch, reward
 from diffusion_planner.sim.world import World
+from diffusion_planner.sim.zones import inside
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,21 @@ class SimSettings:
 
 
 class ArmEnv:
-    """Physics, controller and task of one episode after another. Nothing resets by itself; time never goes back."""
+    """Physics, controller and task of one episode after another. Nothing resets by itself; time never goes back.
 
-    def __init__(self, settings=None, robot=None, gui=False):
+    `zones`: regions (see sim.zones) whose entries by the fingertip are counted; may be set at any time.
+    `trace`: None, or a list to which step() appends (now_s, tip_m [3], reward) every `joint_every` steps.
+    """
+
+    def __init__(self, settings=None, robot=None, gui=False, zones=()):
         self.settings = settings or SimSettings()
         self.robot = robot or scenes.default_robot()
         self.world = World(self.settings.period_s, gui)
         self.controller = TrajectoryController(self.robot.joint_names, self.settings.period_s,
                                                self.settings.distribution, self.settings.interpolate_from_desired_state)
         self.steps = 0
-        self.scene = None
+        self.scene = self.oddity = self.spoil = self.trace = None
+        self.camera, self.zones = self.settings.camera, zones
 
     @property
     def period_s(self):
@@ -45,14 +52,25 @@ class ArmEnv:
         """Simulated seconds since the start of the simulation, resets included."""
         return self.steps * self.settings.period_s
 
-    def reset(self, scene_seed):
-        """Begin the episode of a scene: equal seeds give equal episodes."""
+    def reset(self, scene_seed, oddity=None):
+        """Begin the episode of a scene, ordinary or with one of sim.oddities: equal arguments give equal episodes.
+
+        Raises ConfigError for an unknown oddity.
+        """
+        oddities.check(oddity)
+        self.world.clear_extras()
+        self.camera, self.spoil, self.oddity = self.settings.camera, None, oddity
         self.scene = scenes.draw_scene(self.world, self.robot, scene_seed)
         self.world.set_target(self.scene.target_m)
         self.world.set_joints(self.scene.start_rad)
+        self.world.shut_fingers()   # a collision may have forced them open
+        oddities.apply(self, oddity, scene_seed)
         self.controller.reset(np.array(self.scene.start_rad))
         self.begun, self.touch = self.steps, Touch()
         self.contacts, self.was_touching, self.violations, self.last_velocity = 0, False, 0, None
+        self.zone_entries = 0
+        if self.trace is not None:
+            self.trace.clear()
 
     def step(self):
         """Advance the physics by one period, following the controller."""
@@ -64,7 +82,12 @@ class ArmEnv:
         touching = self.world.touching()
         self.contacts += touching and not self.was_touching
         self.was_touching = touching
-        self.touch.update(self.elapsed_s, self.reward() > 0)
+        tip_m = self.world.tip_m()
+        rewarded = float(reward(tip_m, self.scene.target_m))
+        self.touch.update(self.elapsed_s, rewarded > 0)
+        self.zone_entries += any(inside(tip_m, zone) for zone in self.zones)
+        if self.trace is not None and (self.steps - self.begun) % self.settings.joint_every == 0:
+            self.trace.append((self.now_s, tip_m, rewarded))
 
     def _outside_limits(self, position_rad, velocity_rad_s, acceleration_rad_s2):
         """Return whether reference or encoders leave the robot's limits in this step.
@@ -96,17 +119,18 @@ class ArmEnv:
 
     def render(self):
         """Take the camera's picture: -> Frame"""
-        return Frame(self.now_s, self.settings.camera.name, self.world.render(self.settings.camera))
+        pixels = self.world.render(self.camera)
+        return Frame(self.now_s, self.camera.name, pixels if self.spoil is None else self.spoil(pixels))
 
     def render_large(self, height_px, width_px):
-        """Take a larger picture from the same place, for people: -> pixels [Y, X, 3]"""
-        return self.world.render(self.settings.camera, height_px, width_px, shadow=True)
+        """Take a larger picture from the same place, for people, so never darkened: -> pixels [Y, X, 3]"""
+        return self.world.render(self.camera, height_px, width_px, shadow=True)
 
     def project(self, points_m, height_px=None, width_px=None):
-        return self.settings.camera.project(points_m, height_px, width_px)
+        return self.camera.project(points_m, height_px, width_px)
 
     def camera_info(self):
-        camera = self.settings.camera
+        camera = self.camera
         return {'width': camera.width_px, 'height': camera.height_px, 'K': camera.intrinsics(), 'frame_id': f'{camera.name}_optical'}
 
     def episode(self):
@@ -114,7 +138,7 @@ class ArmEnv:
         done = self.touch.success or self.elapsed_s >= self.settings.time_limit_s - 1e-9
         return {'seed': self.scene.seed, 'success': self.touch.success, 'time_to_target_s': self.touch.time_to_target_s,
                 'contacts': int(self.contacts), 'limit_violations': int(self.violations), 'reward': self.reward(),
-                'elapsed_s': self.elapsed_s, 'done': bool(done)}
+                'elapsed_s': self.elapsed_s, 'done': bool(done), 'zone_entries': self.zone_entries, 'tip_m': self.world.tip_m().tolist()}
 
     def close(self):
         self.world.close()

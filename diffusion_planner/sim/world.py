@@ -31,12 +31,12 @@ class World:
         with quiet_stdout():
             self.client = pybullet.connect(pybullet.GUI if gui else pybullet.DIRECT)
         self.joints = list(range(7))
-        self.obstacles = []
+        self.obstacles, self.extras = [], []
         self._call('setTimeStep', period_s)
         self._call('setGravity', 0, 0, -9.81)
         self.table = self._box(TABLE_CENTRE_M, TABLE_HALF_M, TABLE_RGBA)
         self.arm = self._load_arm()
-        self._shut_fingers()
+        self.shut_fingers()
         shape = self._call('createVisualShape', pybullet.GEOM_SPHERE, radius=TARGET_RADIUS_M, rgbaColor=TARGET_RGBA)
         self.target = self._call('createMultiBody', 0, -1, shape, (0, 0, -1))
 
@@ -67,23 +67,56 @@ class World:
             self._call('removeBody', body)
         self.obstacles = [self._box(box.centre_m, box.half_m, box.rgba) for box in boxes]
 
+    def add_box(self, centre_m, half_m, rgba):
+        """Add a fixed box that no ordinary scene has, until `clear_extras`."""
+        self.extras.append(self._box(centre_m, half_m, rgba))
+
+    def add_cylinder(self, centre_m, radius_m, height_m, rgba):
+        """Add a fixed upright cylinder that no ordinary scene has, until `clear_extras`."""
+        collision = self._call('createCollisionShape', pybullet.GEOM_CYLINDER, radius=radius_m, height=height_m)
+        visual = self._call('createVisualShape', pybullet.GEOM_CYLINDER, radius=radius_m, length=height_m, rgbaColor=rgba)
+        self.extras.append(self._call('createMultiBody', 0, collision, visual, centre_m))
+
+    def add_arm(self):
+        """Add another Panda, its gripper shut, until `clear_extras`: -> body"""
+        arm = self._load_arm()
+        self.shut_fingers(arm)
+        self.extras.append(arm)
+        return arm
+
+    def place_arm(self, arm, base_m, yaw_rad, position_rad):
+        """Stand an added arm somewhere, its motors holding it at a posture."""
+        rotation = pybullet.getQuaternionFromEuler((0, 0, yaw_rad))
+        self._call('resetBasePositionAndOrientation', arm, base_m, rotation)
+        self.set_joints(position_rad, arm)
+        self.drive(position_rad, np.zeros(len(self.joints)), arm)
+
+    def clear_extras(self):
+        """Remove what was added to the ordinary scene."""
+        for body in self.extras:
+            self._call('removeBody', body)
+        self.extras = []
+
     def set_target(self, position_m):
         """Move the target; it is seen, and nothing bumps into it."""
         self._call('resetBasePositionAndOrientation', self.target, position_m, (0, 0, 0, 1))
 
-    def set_joints(self, position_rad):
-        """Teleport the arm to a posture at rest."""
-        self._call('resetJointStatesMultiDof', self.arm, self.joints, [(angle,) for angle in position_rad])
+    def set_joints(self, position_rad, arm=None):
+        """Teleport the arm (or an added one) to a posture at rest."""
+        self._call('resetJointStatesMultiDof', self.arm if arm is None else arm, self.joints, [(angle,) for angle in position_rad])
 
-    def drive(self, position_rad, velocity_rad_s):
-        """Set what the joint motors aim at in the next step."""
-        self._call('setJointMotorControlArray', self.arm, self.joints, pybullet.POSITION_CONTROL,
+    def drive(self, position_rad, velocity_rad_s, arm=None):
+        """Set what the joint motors of the arm (or an added one) aim at from the next step on."""
+        self._call('setJointMotorControlArray', self.arm if arm is None else arm, self.joints, pybullet.POSITION_CONTROL,
                    targetPositions=list(position_rad), targetVelocities=list(velocity_rad_s),
                    forces=FORCE_N_M, positionGains=[0.3] * 7, velocityGains=[1.0] * 7)
 
-    def _shut_fingers(self):
-        """Keep the gripper shut, so that the fingertip is one point."""
-        self._call('setJointMotorControlArray', self.arm, FINGERS, pybullet.POSITION_CONTROL,
+    def shut_fingers(self, arm=None):
+        """Shut the gripper of the arm (or an added one) and keep it shut, so that the fingertip is one point."""
+        arm = self.arm if arm is None else arm
+        for finger in FINGERS:
+            self._call('resetJointState', arm, finger, 0.0)
+        self._call('setJointMotorControlArray', arm, FINGERS, pybullet.POSITION_CONTROL,
                    targetPositions=[0.0, 0.0], forces=[20.0, 20.0])
 
     def step(self):
@@ -99,18 +132,21 @@ class World:
         return np.array(self._call('getLinkState', self.arm, TIP_LINK, computeForwardKinematics=1)[4])
 
     def touching(self):
-        """Return whether the arm touches the table or an obstacle."""
+        """Return whether the arm touches the table, an obstacle or an extra body."""
         return any(point[3] in ARM_LINKS and point[8] <= 0
-                   for body in (self.table, *self.obstacles)
+                   for body in (self.table, *self.obstacles, *self.extras)
                    for point in self._call('getContactPoints', self.arm, body))
 
     def is_clear(self, position_rad, obstacle_m, table_m):
         """Return whether the arm in this posture keeps these distances from obstacles and table (moves the arm)."""
         self.set_joints(position_rad)
-        for body, margin in [(self.table, table_m)] + [(body, obstacle_m) for body in self.obstacles]:
-            if any(point[3] in ARM_LINKS for point in self._call('getClosestPoints', self.arm, body, margin)):
-                return False
-        return True
+        obstacles = (*self.obstacles, *self.extras)
+        return self.is_apart(self.arm, (self.table,), table_m) and self.is_apart(self.arm, obstacles, obstacle_m)
+
+    def is_apart(self, arm, bodies, distance_m):
+        """Return whether an arm's moving links, where they are, keep a distance from other bodies."""
+        return not any(point[3] in ARM_LINKS for body in bodies
+                       for point in self._call('getClosestPoints', arm, body, distance_m))
 
     def inverse(self, seed_rad, tip_m, tip_quaternion):
         """Solve inverse kinematics near a posture: inverse(seed [7], tip [3], quaternion [4]) -> position_rad [7]."""

@@ -4,6 +4,7 @@ import torch
 
 from diffusion_planner.diffusion.noise import add_noise
 from diffusion_planner.objectives.terms import mismatch
+from diffusion_planner.statistics import roc_area
 
 TYPICALITY_LEVEL = 0.5      # noise at which the residual is measured
 BANDS = 8                   # of horizons, equally wide
@@ -33,21 +34,79 @@ def fit_reward_heads(job, held_out_logits=_held_out_logits):
     for name, head in (('guide', job.model.guide_head), ('judge', job.model.judge_head)):
         logit, reward = held_out_logits(job, head)
         half = len(logit) // 2
-        parameters = torch.tensor([1.0, 0.0], requires_grad=True)
-        optimizer = torch.optim.LBFGS([parameters], max_iter=100)
-
-        def closure():
-            optimizer.zero_grad()
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(parameters[0] * logit[:half] + parameters[1], reward[:half])
-            loss.backward()
-            return loss
-        optimizer.step(closure)
-        head.calibration.copy_(parameters.detach())
-        probability = torch.sigmoid(parameters[0] * logit[half:] + parameters[1]).detach()
+        head.calibration.copy_(_platt(logit[:half], reward[:half]))
+        probability = torch.sigmoid(head.calibration[0] * logit[half:] + head.calibration[1])
         figures[name] = {'expected_calibration_error': _calibration_error(probability, reward[half:]),
                          'recall': float((probability > 0.5)[reward[half:] > 0].float().mean()),
                          'precision': float(reward[half:][probability > 0.5].mean())}
     return figures
+
+
+def _platt(logit, reward):
+    """Fit scale and bias of log-odds: logit, reward [N] -> [2]"""
+    parameters = torch.tensor([1.0, 0.0], requires_grad=True)
+    optimizer = torch.optim.LBFGS([parameters], max_iter=100)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(parameters[0] * logit + parameters[1], reward)
+        loss.backward()
+        return loss
+    optimizer.step(closure)
+    return parameters.detach()
+
+
+@torch.no_grad()
+def _imagined_logits(job, head):
+    """The same of what was imagined in held-out scenes: -> logit [N], reward [N]"""
+    made = job.imagined['held_out']
+    random = np.random.default_rng(9)
+    episode = made.episode.numpy()
+    first, count = job.episodes.frame_start[episode], np.diff(job.episodes.frame_start)[episode]
+    frames = first[:, None] + (random.random((len(episode), 2)) * count[:, None]).astype(int)
+    place, width = head.places(job.latent[torch.from_numpy(frames)])
+    logit = head(made.far[:, job.model.layout.position], torch.zeros(len(made.far)), place, width)
+    order = torch.from_numpy(random.permutation(len(logit)))
+    return logit[order], made.reward[order]
+
+
+def fit_panel(job):
+    """Calibrate every head on held-out play, and score it on held-out play and on what was imagined in held-out scenes.
+
+    -> {head: {'play': figures, 'imagined': figures}}, each with a reliability diagram. 'plain judge' is the judge as it was
+    before it saw anything imagined. Heads that learned from imagined tokens are calibrated on halves of both.
+    """
+    heads = {'guide': job.model.guide_head, **{f'panel{index}': head for index, head in enumerate(job.model.panel)},
+             'judge': job.model.judge_head, 'plain judge': job.plain}
+    figures = {}
+    for name, head in heads.items():
+        sets = {'play': _held_out_logits(job, head), 'imagined': _imagined_logits(job, head)}
+        told = {kind: (logit[:len(logit) // 2], reward[:len(logit) // 2]) for kind, (logit, reward) in sets.items()}
+        learned = [told['play']] if name in ('guide', 'plain judge') else list(told.values())
+        with torch.enable_grad():
+            head.calibration.copy_(_platt(*(torch.cat(parts) for parts in zip(*learned))))
+        figures[name] = {kind: _scored(torch.sigmoid(head.calibration[0] * logit[len(logit) // 2:] + head.calibration[1]),
+                                       reward[len(logit) // 2:]) for kind, (logit, reward) in sets.items()}
+        print(f'{name}: ' + '; '.join(f'{kind}: calibration error {part["expected_calibration_error"]:.3f}, ROC area {part["roc_area"]:.3f}'
+                                      for kind, part in figures[name].items()))
+    return figures
+
+
+def _scored(probability, reward, bins=10):
+    bin_of = (probability * bins).long().clamp(max=bins - 1)
+    diagram = [[float(probability[bin_of == index].mean()), float(reward[bin_of == index].mean()), int((bin_of == index).sum())]
+               for index in range(bins) if (bin_of == index).any()]
+    return {'expected_calibration_error': _calibration_error(probability, reward), 'roc_area': roc_area(probability.numpy(), reward.numpy() > 0),
+            'said': float(probability.mean()), 'happened': float(reward.mean()), 'reliability': diagram}
+
+
+def stages(job):
+    """What the judges' stages took: -> {stage: steps, minutes}"""
+    found = {}
+    for name in ('panel', 'transition', 'genuineness', 'flaw'):
+        state = torch.load(job.work / f'{name}.pt', map_location='cpu', weights_only=True)
+        found[name] = {'steps': state['done'], 'minutes': round(state['seconds'] / 60, 1)}
+    return found
 
 
 def _calibration_error(probability, reward, bins=10):

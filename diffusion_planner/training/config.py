@@ -32,6 +32,10 @@ class TrainingConfig:
     heads: Stage
     familiarity: Stage
     denoiser: Stage
+    panel: Stage = Stage(2500, 512, 1e-3)
+    transition: Stage = Stage(4000, 1024, 1e-3)
+    genuineness: Stage = Stage(2000, 1024, 1e-3)
+    flaw: Stage = Stage(2000, 512, 1e-3)
     held_out_share: float = 0.05
     picture_stride: int = 2
     fill_in_counts: tuple[int, ...] = (0, 0, 1, 5, 11, 11)

@@ -25,11 +25,15 @@ def train(config_path, data, out, resume=True, stage='all', device=None):
     Raises ConfigError for a bad configuration and StoreError for bad data. Work in progress is kept in out/training.
     """
     settings = configuration.load(TrainingConfig, config_path)
+    if stage == 'judges':
+        from diffusion_planner.training.judges import train_judges
+        train_judges(config_path, data, out, resume)
+        return
     job = Job(settings, Path(data), Path(out), resume, torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu')))
     stages = {'representation': job.representation, 'heads': job.heads, 'familiarity': job.familiarity,
               'denoiser': job.denoiser}
     if stage not in ('all', *stages):
-        raise configuration.ConfigError(f'stage: got {stage!r}, expected one of all, {", ".join(stages)}')
+        raise configuration.ConfigError(f'stage: got {stage!r}, expected one of all, {", ".join(stages)}, judges')
     for name, action in stages.items():
         if stage in ('all', name):
             started = time.monotonic()

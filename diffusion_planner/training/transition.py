@@ -38,12 +38,41 @@ class Pairs:
         return tuple(torch.cat(parts) for parts in zip(hurried, elsewhere, shaken))
 
 
+class RaggedPairs(Pairs):
+    """The same from episodes of unequal length end to end: motion [N, 2J], start [E + 1], only those of `episodes`."""
+
+    def __init__(self, motion, start, episodes, period_s, horizon_s):
+        self.motion, self.period_s = motion, period_s
+        self.first, self.length = start[:-1][episodes], np.diff(start)[episodes]
+        self.longest = int(horizon_s / period_s)
+
+    def _rows(self, count, random, stretch=1.0, shortest=1):
+        episode = random.integers(0, len(self.first), count)
+        longest = np.minimum(self.longest, self.length[episode] - 2)
+        gap = np.exp(random.uniform(np.log(shortest), np.log(longest), count)).round().astype(int)
+        later = np.minimum(np.ceil(gap * stretch).astype(int), self.length[episode] - 2)
+        first = self.first[episode] + (random.random(count) * (self.length[episode] - 1 - later)).astype(int)
+        return self.motion[first], self.motion[first + later], torch.from_numpy(gap * self.period_s).float()
+
+    def with_gaps(self, gap_s, random):
+        """Draw real pairs as far apart as given, to the sampling period: gap_s [N] -> near, far [N, 2J], gap_s [N]"""
+        gap = np.maximum(1, (gap_s.numpy() / self.period_s).round().astype(int))
+        episode = random.integers(0, len(self.first), len(gap))
+        gap = np.minimum(gap, self.length[episode] - 2)
+        first = self.first[episode] + (random.random(len(gap)) * (self.length[episode] - 1 - gap)).astype(int)
+        return self.motion[first], self.motion[first + gap], torch.from_numpy(gap * self.period_s).float()
+
+
+def told_apart(head, real, made_up):
+    """Tell two sets of pairs apart, each near, far [N, 2J], gap_s [N]: -> loss [], share told right"""
+    logit = torch.cat([head(*real), head(*made_up)])
+    target = torch.cat([torch.ones(len(real[0])), torch.zeros(len(made_up[0]))])
+    return binary_cross_entropy_with_logits(logit, target), ((logit > 0) == (target > 0)).float().mean()
+
+
 def transition_loss(head, pairs, batch, random, generator):
     """Tell pairs of play from made-up ones: -> loss [], share told right"""
-    real, fake = pairs.real(batch, random), pairs.made_up(batch, random, generator)
-    logit = torch.cat([head(*real), head(*fake)])
-    target = torch.cat([torch.ones(batch), torch.zeros(batch)])
-    return binary_cross_entropy_with_logits(logit, target), ((logit > 0) == (target > 0)).float().mean()
+    return told_apart(head, pairs.real(batch, random), pairs.made_up(batch, random, generator))
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
@@ -82,6 +82,17 @@ class Observer(Node):
         future = client.set_parameters([Parameter(name, value=value)])
         self.wait(future.done)
         return future.result().results[0]
+
+    def get_parameter_of(self, node, name):
+        client = AsyncParameterClient(self, node)
+        self.wait(client.services_are_ready)
+        future = client.get_parameters([name])
+        self.wait(future.done)
+        return parameter_value_to_python(future.result().values[0])
+
+    def fact(self, key):
+        """Return what the newest diagnostics say of a key, or None."""
+        return next((pair.value for pair in self.diagnostics.values if pair.key == key), None) if self.diagnostics else None
 
     def next_episode(self, seed, timeout_s=20.0):
         """Go to a scene, in the order that leaves no old chunk in the new one."""

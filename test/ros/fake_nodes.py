@@ -53,7 +53,7 @@ class FakeSim(Node):
             done, good = elapsed_s > 0.5 and self.how != 'never ends', self.seed % 2 == 0
             self.reports.publish(String(data=json.dumps({
                 'seed': self.seed, 'success': done and good, 'time_to_target_s': 0.4 if done and good else None, 'contacts': 2 * (not good),
-                'reward': 0.0, 'elapsed_s': elapsed_s, 'done': done, 'limit_violations': 0,
+                'reward': 0.0, 'elapsed_s': elapsed_s, 'done': done, 'limit_violations': 0, 'zone_entries': 2 * (not good),
                 'now_s': 0.02 * self.ticks, 'rejected': {'no points': 1}})))
 
 

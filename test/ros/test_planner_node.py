@@ -20,7 +20,7 @@ class Sensors:
     """Publishes a standing arm and black pictures at 50 Hz; each can be switched off."""
 
     def __init__(self, observer):
-        self.observer, self.joints, self.camera, self.size_px = observer, True, True, 96
+        self.observer, self.joints, self.camera, self.size_px, self.level = observer, True, True, 96, 0
 
     def __call__(self):
         now_s = self.observer.get_clock().now().nanoseconds * 1e-9
@@ -28,7 +28,7 @@ class Sensors:
             reading = JointReading(now_s, np.array(ROBOT.home_rad), np.zeros(7))
             self.observer.joint_publisher.publish(conversions.to_joint_state(reading, ROBOT.joint_names))
         if self.camera:
-            pixels = np.zeros((self.size_px, self.size_px, 3), np.uint8)
+            pixels = np.full((self.size_px, self.size_px, 3), self.level, np.uint8)
             self.observer.image_publisher.publish(conversions.to_image(pixels, now_s, 'optical'))
 
 
@@ -103,6 +103,18 @@ def test_pictures_of_another_size_are_named(rig):
     see.wait(lambda: said(see, 'pictures of camera'), every=sensors)
     see.wait(lambda: 'size: got 64x64, expected 96x96' in process.log.read_text(), 3, sensors)
     assert see.trajectories == []
+
+
+def test_a_strange_scene_is_refused_by_name_and_recovered_from(rig):
+    bench, see, sensors = rig
+    sensors.level = 255
+    bench.start('strange', 'autostart:=true')
+    see.wait(lambda: said(see, 'DEGRADED: plan refused: scene unlike the play data: picture 3.1 times the limit'), every=sensors)
+    see.spin(1.0, sensors)
+    assert see.trajectories == [] and see.statuses[-1] == 'DEGRADED'
+    sensors.level = 0
+    see.wait_status('NOMINAL', 8, sensors)
+    see.wait(lambda: see.trajectories, 3, sensors)
 
 
 @pytest.mark.parametrize('planner, text', [('broken', 'out of memory'), ('hanging', 'longer than 1 s')])

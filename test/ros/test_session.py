@@ -44,7 +44,7 @@ def fakes_alive():
 
 def test_session_measures_reports_and_films(tmp_path):
     report, video = tmp_path / 'deep' / 'sim.json', tmp_path / 'sim.mp4'
-    process = start(tmp_path, episodes=3, seed=4, json=str(report), video=str(video))
+    process = start(tmp_path, episodes=3, seed=4, json=str(report), video=str(video), objective='config/objectives/keep_out.yaml')
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     written = json.loads(report.read_text())
@@ -57,6 +57,8 @@ def test_session_measures_reports_and_films(tmp_path):
     assert summary['deadline_misses'] == sum(row['deadline_misses'] for row in written['episodes'])
     assert written['settings']['guidance_scale'] == 2.0 and written['video'] == str(video)
     assert video.stat().st_size > 1000
+    assert [row['zone_entries'] for row in written['episodes']] == [0, 2, 0] and written['settings']['objective'].endswith('keep_out.yaml')
+    assert 'zone entries     2 physics steps, in 1 of 3 episodes' in output
     assert 'success          2 of 3' in output and 'p50 80 ms' in output and str(video) in output
     assert not fakes_alive()
 
@@ -71,7 +73,8 @@ def test_interrupted_session_keeps_what_was_measured(tmp_path):
     output, errors = process.communicate(timeout=10)
     assert process.returncode == 128 + signal.SIGINT
     assert 'interrupted by SIGINT' in errors and 'Traceback' not in errors
-    assert json.loads(report.read_text())['episodes'][0]['success'] and 'success' in output
+    row = json.loads(report.read_text())['episodes'][0]
+    assert row['success'] and 'zone_entries' not in row and 'success' in output and 'zone' not in output
     assert not fakes_alive()
 
 
@@ -138,10 +141,27 @@ def test_bad_options_are_refused_before_anything_starts(tmp_path, monkeypatch):
         session.run_sim(session.SimOptions(model=tmp_path, seed=999_999))
     with pytest.raises(ConfigError, match='is a folder'):
         session.run_sim(session.SimOptions(model=tmp_path, json=tmp_path))
+    with pytest.raises(ConfigError, match="--oddity: got 'fog', expected one of target_off_table, "):
+        session.run_sim(session.SimOptions(model=tmp_path, oddity='fog'))
+    (tmp_path / 'bad.yaml').write_text('keep_in: []')
+    with pytest.raises(ConfigError, match="unknown key 'keep_in'"):
+        session.run_sim(session.SimOptions(model=tmp_path, objective=tmp_path / 'bad.yaml'))
+    with pytest.raises(ConfigError, match='nowhere.yaml'):
+        session.run_sim(session.SimOptions(model=tmp_path, objective='nowhere.yaml'))
 
 
 def test_commands_carry_parameters_as_rcl_reads_them(tmp_path):
     lines = options.commands(options.SimOptions(model=Path("/tmp/it's a model"), seed=3), 1)
     assert 'scene_seed:=4' in lines['sim'] and 'gui:=false' in lines['sim']
     assert "model:='/tmp/it''s a model'" in lines['planner'] and 'guidance_scale:=1.0' in lines['planner']
-    assert not any('guidance' in part for part in options.commands(options.SimOptions(model=tmp_path), None)['planner'])
+    plain = options.commands(options.SimOptions(model=tmp_path), None)
+    assert not any(word in part for lines in plain.values() for part in lines for word in ('guidance', 'objective', 'oddity'))
+    assert 'guard:=true' in plain['planner']
+
+
+def test_objective_goes_to_both_nodes_and_the_oddity_to_the_simulator(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)     # where the shipped file is found all the same
+    lines = options.commands(options.SimOptions(model=tmp_path, objective='config/objectives/keep_out.yaml', guard=False, oddity='second_arm'), 1)
+    objective = f"objective:='{FAKES.parents[2] / 'config/objectives/keep_out.yaml'}'"
+    assert objective in lines['sim'] and objective in lines['planner']
+    assert "oddity:='second_arm'" in lines['sim'] and 'guard:=false' in lines['planner']

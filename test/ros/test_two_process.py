@@ -109,6 +109,33 @@ def test_stop_and_resume(bench):
     assert clean(see.episode)
 
 
+def test_an_objective_changes_by_service_while_the_arm_moves(bench, tmp_path):
+    good, bad, everywhere = tmp_path / 'good.yaml', tmp_path / 'bad.yaml', tmp_path / 'everywhere.yaml'
+    good.write_text('keep_out:\n  - {name: cellar, centre_m: [0, 0, -9], radius_m: 1.0}')
+    bad.write_text('formulas:\n  - {name: low, formula: tip_z >}')
+    everywhere.write_text('keep_out:\n  - {name: world, centre_m: [0, 0, 0], radius_m: 9.0}')
+    bench.start('sim', f'scene_seed:={AIRY}', f'objective:={everywhere}')
+    bench.start('swing', *AUTOSTART)
+    see = bench.observer
+    see.wait_status('NOMINAL')
+    see.wait(lambda: see.speed_rad_s() > 0.15)
+    assert see.set_parameter('planner', 'objective', str(good)).successful
+    see.wait(lambda: see.plans and see.plans[-1].get('objective', {}).get('name') == 'good')
+    for path, said in ((bad, "bad.yaml: formulas[0]: 'low'"), (everywhere, "'world' fails at the start state (world -"), ('nowhere.yaml', 'nowhere')):
+        answer = see.set_parameter('planner', 'objective', str(path))
+        assert not answer.successful and said in answer.reason and len(answer.reason.splitlines()) == 1
+    assert see.get_parameter_of('planner', 'objective') == str(good)
+    count = len(see.plans)
+    see.wait(lambda: len(see.plans) > count + 1 and see.fact('objective') == 'good')
+    assert see.plans[-1]['objective']['terms'] == {'cellar': {'robustness': 0.125, 'share': 1.0}}
+    assert see.fact('held back by') == 'typicality, factor 0.50' and see.fact('objective cellar robustness') == '0.125'
+    assert see.set_parameter('planner', 'objective', '').successful
+    see.wait(lambda: 'objective' not in see.plans[-1])
+    see.wait(lambda: see.speed_rad_s() > 0.15)                  # it went on all the while
+    see.wait(lambda: see.episode['zone_entries'] > 100)         # counted by the simulator, whose zone is everywhere
+    assert clean(see.episode)
+
+
 def test_the_next_scene_without_a_word_to_the_planner(bench):
     bench.start('sim', f'scene_seed:={AIRY}')
     bench.start('swing', *AUTOSTART)

@@ -27,6 +27,8 @@ class Result:
     plan_ms: list = field(default_factory=list)
     promised: list = field(default_factory=list)     # per plan: predicted reward on arrival
     kept: list = field(default_factory=list)         # per plan: whether reward came by then; None where the episode ended first
+    judged: list = field(default_factory=list)       # per plan: how it was judged, and 'wall': whether it enters one
+    apart_m: list = field(default_factory=list)      # per plan: mean distance of the ball from it while it was followed
 
     def mapping(self):
         return asdict(self)
@@ -51,12 +53,22 @@ class Episode:
             self.result.refused += 1
             return
         self.result.plans += 1
-        self.result.crossing += crosses_wall(path, self.world.grid)
+        crosses = crosses_wall(path, self.world.grid)
+        self.result.crossing += crosses
+        self.result.judged.append({'wall': crosses, **{name: round(float(value), 4) for name, value in path.judged.items()}})
+        self._leave()
         arrival = self.steps + round(path.offset_s[-1] / PERIOD_S) + GRACE_STEPS
         self._due.append((arrival, len(self.result.promised), self.result.reward))
         self.result.promised.append(round(path.promised, 4))
         self.result.kept.append(None)
         self.path, self.path_steps = path, 0
+
+    def _leave(self):
+        """Write down how far the ball was from the path that it followed until now."""
+        if self.path is not None and self.path_steps:
+            planned_m, _ = self.path.at(PERIOD_S * np.arange(1, self.path_steps + 1))
+            really_m = np.array(self.trace[-self.path_steps:])[:, :2]
+            self.result.apart_m.append(round(float(np.linalg.norm(planned_m - really_m, axis=1).mean()), 4))
 
     def step(self):
         self.state, reward = self.world.step(self._force())

@@ -5,7 +5,7 @@ units. `episodes` tells a method that remembers its last plan which episode is w
 """
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,7 +23,8 @@ WEIGHTS = Weights(reward=4.0, earliness=0.5, smoothness=0.0, consistency=0.0, ty
 # (bench ablate). Chosen on seeds 2000 to 2019.
 SETTINGS = PlannerSettings(arrivals=20, samples=1, far_steps=3, fill_steps=3, bend=2.0, sampler='ddim', fill_in=TOKENS - 1, plans=2,
                            spread=0.12, slack_s=0.15, shortest_s=0.12, reward_margin=0.15, guidance_max_shift=1.0, warm_samples=1,
-                           typicality_limit=math.inf, reach_limit=1.0, cubic=True)
+                           typicality_limit=math.inf, reach_limit=1.0, cubic=True, ease_odds=0.0)
+JUDGED = ('reward', 'judge', 'reach', 'familiarity', 'in_force')     # what is kept of how a plan was judged
 NEGLIGIBLE = 0.1           # network space; a smaller pull on a far token is not worth a gradient through the network
 PEER_HORIZON_S = {'umaze': 1.28, 'medium': 2.56, 'large': 3.84}   # Diffuser's horizons of 128, 256 and 384 steps
 
@@ -36,6 +37,7 @@ class Path:
     position_m: np.ndarray
     velocity_m_s: np.ndarray
     promised: float = float('nan')
+    judged: dict = field(default_factory=dict)
 
     def at(self, offset_s):
         """Read off the cubic between the tokens: offset_s [N] -> position_m, velocity_m_s [N, 2]; at rest after its end"""
@@ -72,7 +74,8 @@ class Ours:
             return None
         return Path(np.concatenate([[0.0], plan.offset_s]), np.concatenate([start[None, :2], plan.position_rad]),
                     np.concatenate([start[None, 2:], plan.velocity_rad_s]),
-                    min(plan.breakdown['reward'], plan.breakdown['judge']))
+                    min(plan.breakdown['reward'], plan.breakdown['judge']),
+                    {name: plan.breakdown[name] for name in JUDGED if name in plan.breakdown})
 
     def elapsed(self, episode, seconds):
         """Say that the ball moved on for so long since the last plan."""

@@ -14,6 +14,7 @@ import numpy as np
 from diffusion_planner.benchmarks.maze import methods
 from diffusion_planner.benchmarks.maze.episodes import run_episodes
 from diffusion_planner.benchmarks.maze.world import BALL, MAZES, BenchmarkError, World, find_maze
+from diffusion_planner.evaluation.ledger import Ledger
 from diffusion_planner.evaluation.metrics import wilson
 
 GOALS = ('fixed', 'resampled')
@@ -74,28 +75,6 @@ def play(maze_name, folder, name, seeds, fixed_goal, settings=None, scale=1.0, r
     every = methods.REPLAN_STEPS[name] if replan_steps == 0 else replan_steps
     episodes = run_episodes(_worlds(maze_name, len(seeds)), method, seeds, fixed_goal, every)
     return [episode.result.mapping() for episode in episodes]
-
-
-class Ledger:
-    """Finished episodes on disk, one line each, so that an interrupted run goes on where it stopped."""
-
-    def __init__(self, path, fingerprint):
-        self.path, self.fingerprint, self.results = Path(path), fingerprint, {}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        for line in self.path.read_text().splitlines() if self.path.exists() else ():
-            try:
-                entry = json.loads(line)
-            except ValueError:     # the line that was being written when the run was cut off
-                continue
-            if entry.get('fingerprint') == fingerprint:
-                self.results[entry['seed']] = entry
-
-    def add(self, results):
-        with self.path.open('a') as file:
-            file.write('\n')     # the line before may have been cut off
-            for result in results:
-                self.results[result['seed']] = result
-                file.write(json.dumps({'fingerprint': self.fingerprint, **result}) + '\n')
 
 
 def fingerprint(folder, *parts):

@@ -1,0 +1,80 @@
+"""The audit of guidance in a maze, where walls make the price of pressure plain."""
+from dataclasses import replace
+
+import numpy as np
+
+from diffusion_planner.benchmarks.maze import methods, run
+from diffusion_planner.benchmarks.maze.world import BenchmarkError, find_maze
+from diffusion_planner.evaluation import audit
+from diffusion_planner.evaluation.metrics import mean_interval, wilson
+from diffusion_planner.runtime import checkpoint
+from diffusion_planner.statistics import roc_area
+
+SWEEP = {'guarded': (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 8.0, 30.0), 'damped': (0.03, 0.1, 0.3, 1.0, 8.0), 'free': (0.001, 0.003, 0.01, 0.03, 1.0)}
+
+
+def audit_maze(options, maze_name, write=True):
+    """Sweep the guidance scale in a maze, guarded and free: -> report as of evaluation.audit; resumable episode by episode."""
+    if options.seeds < 1:
+        raise BenchmarkError(f'--episodes: got {options.seeds}, expected at least 1')
+    maze, folder = find_maze(maze_name), run.model_folder(options.models, maze_name)
+    run.load(maze_name, str(folder))
+    wanted, ledgers, jobs = range(options.first_seed, options.first_seed + options.seeds), [], []
+    for mode, scale in ((mode, scale) for mode, scales in SWEEP.items() for scale in scales):
+        held = audit.MODES[mode]
+        settings = replace(methods.SETTINGS, guard=held['guard'], **dict(held.get('changes', ())))
+        mark = run.fingerprint(folder, 'audit', settings, methods.WEIGHTS, scale)
+        ledger = run.Ledger(options.work / f'audit-{maze_name}' / f'{mode}-{scale:g}.jsonl', mark)
+        missing = [seed for seed in wanted if seed not in ledger.results]
+        jobs += [(ledger, (maze_name, folder, 'ours', missing[start:start + 5], True, settings, scale, methods.REPLAN_STEPS['ours']))
+                 for start in range(0, len(missing), 5)]
+        ledgers.append((mode, scale, ledger))
+    if jobs:
+        run.collect(jobs, options.workers, f'audit {maze_name}')
+    results = {(mode, scale): [ledger.results[seed] for seed in wanted] for mode, scale, ledger in ledgers}
+    rows = [{'scale': scale, 'mode': mode, **summarise(maze, part)} for (mode, scale), part in results.items()]
+    return _report(folder, maze_name, options, rows, results, write)
+
+
+def summarise(maze, results):
+    """Sum up episodes of one setting: -> dict, every figure with its 95 % interval"""
+    pairs = [(promised, kept) for result in results for promised, kept in zip(result['promised'], result['kept']) if kept is not None]
+    judged = [plan for result in results for plan in result['judged']]
+    apart = [value for result in results for value in result['apart_m']]
+    reached = [result['first_reach'] is not None for result in results]
+    count = sum(map(bool, (plan['wall'] for plan in judged)))
+
+    def mean(values):
+        return mean_interval(values) if values else None
+    return {'episodes': len(results), 'plans': len(judged), 'refused': sum(result['refused'] for result in results),
+            'success': [float(np.mean(reached)), *wilson(sum(reached), len(reached))],
+            'predicted_reward': mean([pair[0] for pair in pairs]), 'realised_reward': mean([float(pair[1]) for pair in pairs]),
+            'wall': [count / max(1, len(judged)), *wilson(count, max(1, len(judged)))] if judged else None,
+            'reach': mean([plan['reach'] for plan in judged]), 'familiarity': mean([plan['familiarity'] for plan in judged]),
+            'in_force': mean([plan['in_force'] for plan in judged if 'in_force' in plan]), 'apart_m': mean(apart),
+            'latched': mean([maze.normalised(result['latched']) for result in results])}
+
+
+def _report(folder, maze_name, options, rows, results, write):
+    # Success here is of whole episodes, in which a hundred replans hide much: the knee is that of the promises that come true.
+    found = audit.recommend([{**row, 'success': row['realised_reward'] or [0.0]} for row in rows])
+    config = checkpoint.read_config(folder)
+    shipped = found['recommended_scale'] if write else config['planning'].get('recommended_scale', 1.0)
+    if write:
+        checkpoint.write_config(folder, {**config, 'planning': {**config['planning'], 'recommended_scale': shipped}})
+    at = next((row for row in rows if (row['mode'], row['scale']) == ('guarded', shipped)), None)
+    return {'summary': {**found, 'shipped_scale': shipped, 'predicted_success': at and at['predicted_reward'] and at['predicted_reward'][0],
+                        'realised_success': at and at['realised_reward'] and at['realised_reward'][0]},
+            'maze': maze_name, 'sha256': config['sha256'], 'episodes': options.seeds, 'first_seed': options.first_seed, 'sweep': rows,
+            'separation': separation(results)}
+
+
+def separation(results):
+    """How well each judgement tells plans whose promise comes true: -> {name: {'all', 'guided'}} of ROC areas"""
+    table = {}
+    for kind, least in (('all', -1.0), ('guided', 0.0)):
+        pairs = [(judged, kept) for (_, scale), part in results.items() if scale > least for result in part
+                 for judged, kept in zip(result['judged'], result['kept']) if kept is not None]
+        for name in ('reward', 'judge', 'reach', 'familiarity'):
+            table.setdefault(name, {})[kind] = roc_area([judged[name] for judged, _ in pairs], [bool(kept) for _, kept in pairs])
+    return table

@@ -1,0 +1,316 @@
+"""The audit: what guidance promises against what really happens, over its scale, with the guard and without."""
+import hashlib
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from diffusion_planner.config import ConfigError
+from diffusion_planner.evaluation.closed_loop import Loop, LoopSettings
+from diffusion_planner.evaluation.ledger import Ledger
+from diffusion_planner.evaluation.metrics import mean_interval, wilson
+from diffusion_planner.planning import forecast
+from diffusion_planner.runtime import checkpoint
+from diffusion_planner.sim.env import ArmEnv
+from diffusion_planner.statistics import roc_area
+
+VERSION = 1                                    # of episodes and scoring: older results are run again
+# How guidance is held: by everything; only by what keeps the arithmetic stable; by nothing, as in plain classifier guidance.
+MODES = {'guarded': {'guard': True}, 'damped': {'guard': False}, 'free': {'guard': False, 'changes': (('proximal', False),)}}
+SWEEP = {'guarded': (0.0, 0.25, 0.5, 1.0, 2.0, 8.0), 'damped': (0.5, 1.0, 8.0),
+         'free': (0.125, 0.25, 0.5, 1.0, 8.0)}     # without the guard the fall comes early
+LOOKS = (('guarded', 0.0), ('guarded', 0.5), ('guarded', 1.0), ('guarded', 8.0), ('damped', 1.0), ('damped', 8.0), ('free', 0.25))
+LOOPS = (*(('guarded', scale) for scale in (0.0, 0.25, 0.5, 1.0, 2.0, 8.0)), ('damped', 1.0), ('free', 0.25), ('free', 0.5))
+FAR_PAST = 8                                   # times the shipped scale: what the guard must hold
+TOLERANCE = 0.02                               # a scale this near the best success is as good
+PER_JOB = 5                                    # episodes that a worker runs with one planner
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is audited, on which scenes; `scales` are swept with the guard, and as in SWEEP without."""
+
+    model: Path
+    episodes: int = 100
+    seed: int = 1000
+    scales: tuple = SWEEP['guarded']
+    objective: Path | None = None
+    flaw: bool = False
+    work: Path = Path('runs/audit')
+    workers: int = 2
+
+    def settings(self, mode, scale, alone=False):
+        return LoopSettings(str(self.model), float(scale), alone=alone, flaw=self.flaw, objective=self.objective and str(self.objective),
+                            **MODES[mode])
+
+
+def run(options, jobs, title='episodes', seed=None):
+    """Run what is missing of these settings: [LoopSettings] -> {LoopSettings: rows in order of seed}
+
+    Finished episodes are kept in options.work; an interrupted run goes on where it stopped.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    first = options.seed if seed is None else seed
+    wanted = range(first, first + options.episodes)
+    ledgers = {settings: Ledger(options.work / f'{_mark(settings)}.jsonl', _mark(settings)) for settings in jobs}
+    work = [(settings, missing[start:start + PER_JOB]) for settings, ledger in ledgers.items()
+            if (missing := [number for number in wanted if number not in ledger.results]) for start in range(0, len(missing), PER_JOB)]
+    columns = TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn('{task.fields[note]}'), TimeRemainingColumn()
+    with Progress(*columns) as progress, ProcessPoolExecutor(options.workers, mp_context=get_context('spawn')) as pool:
+        bar = progress.add_task(title, total=sum(len(seeds) for _, seeds in work), note='')
+        futures = {pool.submit(episodes, settings, seeds): (settings, seeds) for settings, seeds in work}
+        try:
+            for future in as_completed(futures):
+                settings, seeds = futures[future]
+                ledgers[settings].add(future.result())
+                progress.update(bar, advance=len(seeds), note=describe(settings))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return {settings: [ledger.results[number] for number in wanted] for settings, ledger in ledgers.items()}
+
+
+@lru_cache(maxsize=None)
+def _env():
+    return ArmEnv()
+
+
+@lru_cache(maxsize=2)
+def _loop(settings):
+    return Loop(settings, _env())
+
+
+def episodes(settings, seeds):
+    """Run episodes in a worker: -> rows"""
+    return [_loop(settings).run(seed) for seed in seeds]
+
+
+def describe(settings):
+    return f'{"one plan alone, " if settings.alone else ""}{mode_of(settings)} {settings.guidance_scale:g}'
+
+
+def mode_of(settings):
+    return next(name for name, given in MODES.items() if all(getattr(settings, key) == value for key, value in {'changes': (), **given}.items()))
+
+
+def _mark(settings):
+    """Say what rows depend on: weights, what planning knows, settings, the version of this module."""
+    config = checkpoint.read_config(settings.model)
+    planning = {name: value for name, value in config['planning'].items() if name not in ('recommended_scale', 'audit')}
+    asked = Path(settings.objective).read_text() if settings.objective else ''
+    parts = VERSION, config['sha256'], json.dumps(planning, sort_keys=True), asked, repr(replace(settings, model=''))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def summarise(rows):
+    """Sum up the episodes of one setting: -> dict, every figure with its 95 % interval"""
+    judged = [plan for row in rows for plan in row['judged']]
+    first = [row['judged'][0] for row in rows if row['judged']]
+    came = [plan for plan in judged if plan['came'] is not None]
+    figures = {'episodes': len(rows), 'plans': len(judged), 'refused': sum(len(row['refusals']) for row in rows),
+               'success': _share([row['success'] for row in rows]), 'contact': _share([row['contacts'] > 0 for row in rows]),
+               'realised_reward': _share([plan['came'] for plan in came]),
+               'zone_entered': _share([row.get('zone_entries', 0) > 0 for row in rows])}
+    for name, column in {'predicted_reward': [plan['reward'] for plan in came], 'judge': [plan['judge'] for plan in came],
+                         'predicted_success': [plan['success'] for plan in first if 'success' in plan],
+                         'typicality': [plan['typicality'] for plan in judged], 'apart_m': [plan['apart_m'] for plan in judged if 'apart_m' in plan],
+                         'in_force': [plan['in_force'] for plan in judged if 'in_force' in plan],
+                         **{factor: [plan[factor] for plan in judged if factor in plan] for factor in ('curvature', 'ease', 'region')},
+                         'plan_ms': [value for row in rows for value in row['plan_ms']]}.items():
+        figures[name] = mean_interval(column) if column else None
+    # An episode without any plan promised nothing.
+    if figures['predicted_success'] and len(first) < len(rows):
+        figures['predicted_success'] = [value * len(first) / len(rows) for value in figures['predicted_success']]
+    return figures
+
+
+def _share(happened):
+    """[share, low, high] of a list of bool, or None"""
+    return [float(np.mean(happened)), *wilson(int(np.sum(happened)), len(happened))] if len(happened) else None
+
+
+def sweep(options):
+    """Run the closed-loop sweep: -> rows of figures, one per mode and scale"""
+    wanted = {**SWEEP, 'guarded': options.scales}
+    jobs = [options.settings(mode, scale) for mode, scales in wanted.items() for scale in scales]
+    return [{'scale': settings.guidance_scale, 'mode': mode_of(settings), **summarise(rows)}
+            for settings, rows in run(options, jobs, 'closed loop').items()]
+
+
+def recommend(rows):
+    """Name the knee and the scale to use, of a sweep's rows: -> {'recommended_scale', 'knee_<mode>'}
+
+    The knee is the largest scale up to which success stays within TOLERANCE of the best; what is recommended is the smallest such
+    scale with the guard: no more pressure than success needs.
+    """
+    found = {}
+    for mode in MODES:
+        part = sorted((row['scale'], row['success'][0]) for row in rows if row['mode'] == mode)
+        if part:
+            best = max(success for _, success in part)
+            good = [scale for scale, success in part if success >= best - TOLERANCE]
+            found[f'knee_{mode}'] = _last_in_a_row([scale for scale, _ in part], good)
+            if mode == 'guarded':
+                found['recommended_scale'] = good[0]
+    return found
+
+
+def _last_in_a_row(scales, good):
+    """The last scale of the run of good ones that begins with the first."""
+    last = good[0]
+    for scale in scales[scales.index(last):]:
+        if scale not in good:
+            break
+        last = scale
+    return last
+
+
+def looks(options, pairs=LOOKS, seed=None):
+    """Follow single plans to their end, at several scales, guarded and not: -> [(settings, row, judgements of its plan)]"""
+    jobs = [options.settings(mode, scale, alone=True) for mode, scale in pairs]
+    found = run(options, jobs, 'one plan, followed alone', seed)
+    return [(settings, row, row['judged'][0]) for settings, rows in found.items() for row in rows if row['judged']]
+
+
+def came_true(row):
+    """Whether a plan that was followed alone did what it was for: the target touched, and nothing else."""
+    return bool(row['judged'][0]['came']) and row['contacts'] == 0
+
+
+def separation(found):
+    """How well each judgement tells plans that come true from those that do not: -> {name: {'all', 'guarded', 'at_scale'}} of ROC areas"""
+    table = {}
+    happened = np.array([came_true(row) for _, row, _ in found])
+    columns = forecast.features({name: np.array([plan.get(name, 0.0) for _, _, plan in found]) for name in _NEEDED})
+    columns = dict(zip(forecast.FEATURES, columns.T))
+    if all('comes_true' in plan for _, _, plan in found):
+        columns['combined judge'] = np.array([plan['comes_true'] for _, _, plan in found])
+    kinds = {'all': np.ones(len(found), bool), 'with reward': np.array([settings.guidance_scale > 0 for settings, _, _ in found]),
+             'guarded': np.array([settings.guard and settings.guidance_scale > 0 for settings, _, _ in found])}
+    for name, column in columns.items():
+        table[name] = {kind: roc_area(column[inside], happened[inside]) for kind, inside in kinds.items()}
+    table['plans that came true'] = {kind: f'{int(happened[inside].sum())} of {int(inside.sum())}' for kind, inside in kinds.items()}
+    return table
+
+
+_NEEDED = ('reward', 'panel', 'doubt', 'judge', 'typicality', 'reach', 'steps', 'genuineness', 'familiarity', 'consistency_rad')
+
+
+def fit(options, seed):
+    """Fit the combined judge on scenes of its own, name the scale to use on them, and write both into the checkpoint: -> Forecast
+
+    First to single plans that were followed alone, then its scale and bias to whether episodes succeed.
+    """
+    bare = _without(options.model, 'forecast', 'recommended_scale', 'audit')
+    idle = np.zeros(len(forecast.FEATURES))
+    # With a neutral judge in place every judgement is computed.
+    _write_planning(options.model, {**bare, 'forecast': forecast.Forecast(idle, idle + 1, idle, 0.0).table()})
+    options = replace(options, flaw=False, objective=None)
+    found = looks(options, seed=seed)
+    rows = forecast.features({name: np.array([plan.get(name, 0.0) for _, _, plan in found]) for name in _NEEDED})
+    fitted = forecast.fit(rows, [came_true(row) for _, row, _ in found])
+    closed = run(options, [options.settings(mode, scale) for mode, scale in LOOPS], 'closed loop', seed)
+    loops = [row for part in closed.values() for row in part if row['judged']]
+    odds = np.array([fitted.odds({name: np.array([row['judged'][0].get(name, 0.0)]) for name in _NEEDED})[0] for row in loops])
+    fitted = replace(fitted, episode=forecast.fit_line(odds, [row['success'] for row in loops]))
+    found_scales = recommend([{'scale': settings.guidance_scale, 'mode': mode_of(settings), **summarise(part)} for settings, part in closed.items()])
+    _write_planning(options.model, {**bare, 'recommended_scale': found_scales['recommended_scale'],
+                                    'forecast': {**fitted.table(), 'plans': len(found), 'episodes': len(loops), 'first_seed': seed,
+                                                 'scenes': options.episodes}})
+    return fitted
+
+
+def _without(model, *names):
+    return {name: value for name, value in checkpoint.read_config(model)['planning'].items() if name not in names}
+
+
+def _write_planning(model, planning):
+    checkpoint.write_config(model, {**checkpoint.read_config(model), 'planning': planning})
+
+
+def audit(options, write=True):
+    """Sweep, judge the judges, and sum up: -> report; writes the recommended scale into the checkpoint unless told not to."""
+    if options.episodes < 1:
+        raise ConfigError(f'--episodes: got {options.episodes}, expected at least 1')
+    rows = sweep(options)
+    found = recommend(rows)
+    planning = checkpoint.read_config(options.model)['planning']
+    shipped = found['recommended_scale'] if write else planning.get('recommended_scale', 1.0)
+    if write:
+        _write_planning(options.model, {**planning, 'recommended_scale': shipped})
+    at, held, damped, free = (next((row for row in rows if (row['mode'], row['scale']) == wanted), None)
+                              for wanted in (('guarded', shipped), *((mode, FAR_PAST * shipped) for mode in MODES)))
+    single = looks(options)
+    return {'summary': {**found, 'shipped_scale': shipped,
+                        'predicted_success': at and at['predicted_success'] and at['predicted_success'][0],
+                        'realised_success': at and at['success'][0],
+                        **{f'success_at_eight_times_{mode}': row['success'][0] for mode, row in zip(MODES, (held, damped, free)) if row}},
+            'model': str(options.model), 'sha256': checkpoint.read_config(options.model)['sha256'], 'episodes': options.episodes,
+            'first_seed': options.seed, 'objective': options.objective and str(options.objective), 'planted_flaw': options.flaw,
+            'sweep': rows, 'separation': separation(single), 'reliability': reliability(single),
+            'roc': roc_curves(single)}
+
+
+def reliability(found, bins=8):
+    """Reliability diagrams of the head that guides, the judge and the combined judge: -> {name: {'ece', 'diagram'}}"""
+    happened = np.array([came_true(row) for _, row, _ in found], float)
+    table = {}
+    for title, name in (('head that guides', 'reward'), ('judge', 'judge'), ('combined judge', 'comes_true')):
+        if not all(name in plan for _, _, plan in found):
+            continue
+        said = np.array([plan[name] for _, _, plan in found])
+        bin_of = np.minimum((said * bins).astype(int), bins - 1)
+        diagram = [[float(said[bin_of == index].mean()), *_share(happened[bin_of == index]), int((bin_of == index).sum())]
+                   for index in range(bins) if (bin_of == index).any()]
+        table[title] = {'ece': float(sum(count * abs(mean - share) for mean, share, _, _, count in diagram) / len(said)), 'diagram': diagram}
+    return table
+
+
+def roc_curves(found, names=('reward', 'judge', 'comes_true')):
+    """Receiver operating characteristics: -> {name: [[false positives, true positives], ...]} as shares"""
+    happened, curves = np.array([came_true(row) for _, row, _ in found]), {}
+    for name in names:
+        if all(name in plan for _, _, plan in found) and 0 < happened.sum() < len(happened):
+            order = np.argsort([-plan[name] for _, _, plan in found], kind='stable')
+            hits = happened[order]
+            curves[name] = np.stack([np.cumsum(~hits) / (~hits).sum(), np.cumsum(hits) / hits.sum()], 1).round(4).tolist()
+    return curves
+
+
+def write(report, path):
+    part = Path(f'{path}.part')
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text(json.dumps(report, indent=1) + '\n')
+    os.replace(part, path)
+
+
+def show(report):
+    """Print the sweep and what it comes to."""
+    from rich.console import Console
+    from rich.table import Table
+    table = Table('guidance', 'predicted reward', 'realised', 'predicted success', 'realised', '95 % interval', 'contact', 'planned to executed',
+                  'typicality', 'in force')
+    for row in report['sweep']:
+        table.add_row(f'{row["mode"]} {row["scale"]:g}', _number(row['predicted_reward']), _number(row['realised_reward']),
+                      _number(row['predicted_success']), _percent(row['success'][0]), f'{_percent(row["success"][1])} to {_percent(row["success"][2])}',
+                      _percent(row['contact'][0]), _number(row['apart_m'], 100, '{:.1f} cm'), _number(row['typicality']), _number(row['in_force']))
+    console = Console(width=150)
+    console.print(table)
+    table = Table('judge', 'ROC area, all plans', 'guided plans', 'guarded plans')
+    for name, areas in report['separation'].items():
+        table.add_row(name, *(area if isinstance(area, str) else f'{area:.3f}' for area in areas.values()))
+    console.print(table)
+    console.print(', '.join(f'{name} {value:.3g}' for name, value in report['summary'].items() if value is not None), highlight=False)
+
+
+def _number(triple, factor=1.0, pattern='{:.2f}'):
+    return '-' if triple is None else pattern.format(triple[0] * factor)
+
+
+def _percent(share):
+    return f'{share:.0%}'

@@ -1,0 +1,134 @@
+"""What a backend in PyTorch says about imagined tokens, once they are imagined."""
+import numpy as np
+import torch
+
+from diffusion_planner.diffusion.noise import add_noise
+from diffusion_planner.objectives.terms import mismatch
+from diffusion_planner.runtime.pressure import restraints
+
+STEP_TOLERANCE = 0.03   # network space; what a step of imagined tokens may miss on top of what play does
+PATH_POINTS = 4         # postures that are looked at between two tokens
+
+
+class Judging:
+    """Judgements of one model; for a class that has network, planning, layout, config, device, denoise and pressure."""
+
+    @torch.no_grad()
+    def familiarity(self, context, tokens, offset_s, cubic=False):
+        """How far the least familiar posture of each path is above the floor, or above where the arm stands if that is lower.
+
+        familiarity(context, tokens [P, F + 1, D], offset_s [P, F + 1]) -> log-odds, numpy [P]; below 0: where play never went
+        cubic: look along the cubic that meets the tokens' velocities instead of along straight lines.
+        """
+        path = torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1)
+        here = self.network.familiarity(path[:, 0, self.layout.position])
+        lowest = self.network.familiarity(self._between(path, offset_s, cubic)).amin((0, 2))
+        return (lowest - torch.minimum(here - 0.5, self.network.familiarity.floor)).cpu().numpy()
+
+    def _between(self, path, offset_s, cubic):
+        """Take PATH_POINTS postures per stretch: path [P, T, D], offset_s [P, T - 1] -> position [N, P, T - 1, J]"""
+        own, normalizer = self.layout.position, self.network.normalizer
+        position = path[..., own]
+        start, way = position[:, :-1], position[:, 1:] - position[:, :-1]
+        share = torch.linspace(0, 1, PATH_POINTS + 1, device=self.device)[1:, None, None, None]
+        if not cubic:
+            return start + share * way
+        gap_s = torch.tensor(np.diff(offset_s, axis=1, prepend=0.0), dtype=torch.float32, device=self.device)[..., None]
+        rate = normalizer.inverse(path)[..., self.layout.velocity] / normalizer.spread[own]     # network space per second
+        return (start + share ** 2 * (3 - 2 * share) * way
+                + gap_s * (share * (1 - share) ** 2 * rate[:, :-1] - share ** 2 * (1 - share) * rate[:, 1:]))
+
+    @torch.no_grad()
+    def judge_far(self, context, far, offset_s, seed, typicality=True):
+        """Judge far tokens: -> numpy [B] each
+
+        'reward' by the first head that guides, 'panel' and 'doubt' the mean and spread over all that guide, 'judge' by the head
+        that does not guide; 'typicality' in units of the held-out 99 % quantile; 'reach' is below 0 where there is too little
+        time. Where guidance was guarded, also what held it back, see pressure.restraints.
+        """
+        position = far[:, 0, self.layout.position]
+        said = torch.sigmoid(self.pressure.stack.logits(position, context.places, context.widths))
+        place, width = context.judge
+        judge = torch.sigmoid(self.network.judge_head.logit(position, torch.zeros(len(far), device=self.device), place, width))
+        return {'reward': said[0].cpu().numpy(), 'panel': said.mean(0).cpu().numpy(), 'doubt': said.std(0, correction=0).cpu().numpy(),
+                'judge': judge.cpu().numpy(),
+                'typicality': self.typicality(context, far, offset_s, seed) if typicality else np.zeros(len(far)),
+                'reach': self._reach(context.tokens[:, -1].expand(len(far), -1), far[:, 0], offset_s), **restraints(context.pressure)}
+
+    def _reach(self, near, far, gap_s):
+        """How far transitions are above the floor of the transition head: -> numpy, 0 for models that have none"""
+        if not self.config.transition:
+            return np.zeros(far.shape[:-1])
+        gap_s = torch.as_tensor(np.asarray(gap_s, np.float32), device=self.device)
+        head, own = self.network.transition, self.layout.motion
+        return (head(near[..., own], far[..., own], gap_s) - head.floor).cpu().numpy()
+
+    @torch.no_grad()
+    def steps(self, context, tokens, offset_s):
+        """How far the least likely step of each path is above the floor of the transition head: -> numpy [P]"""
+        path = torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1)
+        return self._reach(path[:, :-1], path[:, 1:], np.diff(offset_s, axis=1, prepend=0.0)).min(1)
+
+    @torch.no_grad()
+    def genuineness(self, context, tokens, offset_s):
+        """How genuine the steps of each path are on average rather than imagined: -> log-odds, numpy [P], 0 for models that cannot tell"""
+        if not self.config.genuineness:
+            return np.zeros(len(tokens))
+        own = self.layout.motion
+        path = torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1)[..., own]
+        gap_s = torch.tensor(np.diff(offset_s, axis=1, prepend=0.0), dtype=torch.float32, device=self.device)
+        return self.network.genuineness(path[:, :-1], path[:, 1:], gap_s).mean(1).cpu().numpy()
+
+    @torch.no_grad()
+    def strange(self, context, observation):
+        """Say how unlike those of play the newest picture is: -> {in which way: in units of the limit}, {} for models that cannot tell"""
+        if not self.config.strangeness:
+            return {}
+        key = float(observation.picture_stamp_s[-1][0])
+        if self.judged[0] != key:
+            pixels = torch.from_numpy(np.ascontiguousarray(observation.pictures[-1][0]))[None].to(self.device)
+            latent = self._latent(observation.pictures[-1][0], key)[None]
+            missed = self.network.strangeness.missed(self.network.decoder(latent), pixels)
+            figures = self.network.strangeness(pixels, missed, latent)[0].tolist()
+            self.judged = key, dict(zip(self.network.strangeness.FIGURES, figures))
+        return self.judged[1]
+
+    @torch.no_grad()
+    def typicality(self, context, far, offset_s, seed):
+        """Denoising residual of far tokens given the context, in units of the held-out 99 % quantile: -> numpy [B]"""
+        table, batch = self.planning['typicality'], len(offset_s)
+        known, level, seconds = context.repeat(batch)
+        noise = torch.randn(far.shape, generator=torch.Generator().manual_seed(seed + 1)).to(self.device)
+        far_level = torch.full((batch, 1), float(table['level']), device=self.device)
+        estimate = self.denoise(torch.cat([known, add_noise(far, noise, far_level)], 1), torch.cat([level, far_level], 1),
+                                        torch.cat([seconds, torch.tensor(offset_s, device=self.device)[:, None]], 1))
+        residual = (estimate[:, -1] - far[:, 0])[:, self.layout.motion].square().mean(-1).sqrt().cpu().numpy()
+        band = np.clip(np.searchsorted(table['band_s'], offset_s, side='right') - 1, 0, len(table['q99']) - 1)
+        return residual / np.array(table['q99'])[band]
+
+    @torch.no_grad()
+    def consistency(self, context, tokens, offset_s):
+        """Compare the command that inverse dynamics infers with the path itself: -> mean difference in radians, numpy [P]"""
+        origin = context.tokens[:, -1:].expand(len(tokens), -1, -1)
+        path = torch.cat([origin, tokens], 1)[..., self.layout.motion]
+        gap_s = torch.tensor(np.diff(offset_s, axis=1, prepend=0.0), dtype=torch.float32, device=self.device)
+        command = self.network.inverse_dynamics(path[:, :-1], path[:, 1:], gap_s)
+        spread, mean = (getattr(self.network.normalizer, name)[self.layout.position] for name in ('spread', 'mean'))
+        near = self.network.normalizer.inverse(torch.cat([origin, tokens], 1))[:, :-1]
+        expected = near[..., self.layout.position] + 0.05 * near[..., self.layout.velocity]
+        return (command * spread + mean - expected).abs().mean((1, 2)).cpu().numpy()
+
+    @torch.no_grad()
+    def mismatch(self, context, tokens, offset_s):
+        """How far the worst step of each path is from what its velocities explain, in units of what play shows: -> numpy [P]
+
+        Zero for models whose checkpoint says nothing about it.
+        """
+        table = self.planning.get('step_mismatch')
+        if table is None:
+            return np.zeros(len(tokens))
+        path = self.network.normalizer.inverse(torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1))
+        gap_s = np.diff(offset_s, axis=1, prepend=0.0)
+        missed = mismatch(path[..., self.layout.position], path[..., self.layout.velocity], torch.tensor(gap_s, dtype=torch.float32))
+        missed = (missed / self.network.normalizer.spread[self.layout.position]).amax(-1).cpu().numpy()
+        return (missed / (np.interp(gap_s, table['gap_s'], table['q999']) + STEP_TOLERANCE)).max(1)

@@ -1,0 +1,166 @@
+"""Pressure: what pulls imagined tokens, and the guard that bounds it. The scale that was asked for is a request.
+
+Three bounds hold a far token back. The step is proximal, so a sharp head pulls onto its peak and not past it. The trust
+region ends a few of the model's own spreads from the unguided estimate, at the noise level of the moment, so it shrinks as
+the token takes shape. And the pull eases off where the token stops being one that play could have reached. Several heads,
+trained on different episodes, pull together; where they disagree, the most doubtful pull most.
+"""
+import numpy as np
+import torch
+from torch.nn.functional import softplus
+
+from diffusion_planner.diffusion.guidance import Restraint, guide
+from diffusion_planner.nets.heads import HeadStack, pessimistic
+from diffusion_planner.objectives.motion import Motion
+from diffusion_planner.runtime.gradients import OfTokens, Shortfalls, unfamiliarity
+
+PULL = 0.1     # what scale 1 means: the metric head is so sharp that more leaves the prior no say in the last steps
+FAMILIAR_MARGIN = 1.0   # log-odds above the floor from which on a posture is left alone
+TEMPERATURE = 0.01      # of the least distance and the like while they pull, in the unit of each
+FREE = 1e9     # a trust region that is none
+
+
+class Pressure:
+    """Wraps a denoiser of one model with what pulls its tokens."""
+
+    def __init__(self, network, planning, device):
+        self.network, self.layout, self.device = network, network.layout, device
+        self.stack, self.alone = HeadStack(network.guides()), HeadStack([network.guide_head])
+        # Pressure on what the arm does not control only leaves the data (DESIGN 9).
+        self.mask = torch.zeros(self.layout.width, dtype=torch.bool, device=device)
+        self.mask[self.layout.position] = True
+        self.spread = planning.get('spread')
+        plain = not network.config.familiarity_octaves and self.stack.own is None
+        # The written-out gradients know plain perceptrons only; everything else goes through autograd.
+        self.fast = (Shortfalls(network.guides()), Shortfalls([network.guide_head])) if plain else None
+        self.strange_posture = unfamiliarity(network.familiarity, FAMILIAR_MARGIN) if not network.config.familiarity_octaves else None
+
+    def members(self, context, settings):
+        """The heads that pull, with what each reads off the context: -> stack, places [M, 1, E], widths [M, 1]"""
+        if settings.guard:
+            return self.stack, context.places, context.widths
+        return self.alone, context.places[:1], context.widths[:1]
+
+    def on_far(self, denoise, context, settings):
+        """Wrap the denoiser so that the last token is pulled towards reward: -> denoise; context.pressure keeps the account"""
+        goal = context.goal
+        scale = 0.0 if goal.candidates_only else float(goal.guidance_scale)
+        restraint = Restraint() if settings.guard and scale else None
+        context.pressure = scale, restraint
+        objective = self._reward(context, settings)
+        if goal.objective is not None:
+            objective = _sum(objective, self._asked_of_far(goal.objective))
+        proximal = settings.proximal and settings.guidance_form != 'noisy'
+        return guide(denoise, objective, PULL * scale, settings.guidance_form, self.mask, self._region(settings),
+                     proximal=proximal, negligible=settings.guidance_negligible,
+                     ease=self._ease(context, settings) if proximal and settings.guard and settings.ease_odds > 0 else None, restraint=restraint)
+
+    def _reward(self, context, settings):
+        (stack, places, widths), own = self.members(context, settings), self.layout.position
+        if settings.guidance_form == 'noisy':
+            head = self.network.guide_head
+
+            def at_level(tokens, level):
+                return (head.shortfall(tokens[:, -1, own], places[0], head.sharpness(level[:, -1], widths[0]))
+                        + self.unfamiliar(tokens[:, -1, own]))
+            return at_level
+        sharpness = stack.sharpness(widths)     # the same at every step: these forms judge at level 0
+        if self.fast is not None:
+            return self._fast_reward(places, sharpness, settings)
+
+        def objective(tokens, _level):
+            position = tokens[:, -1, own]
+            values = stack.shortfalls(position, places, sharpness)
+            if not settings.guard:
+                return values[0]
+            value = values[0] if len(values) == 1 else pessimistic(values, settings.caution)
+            return value + self.unfamiliar(position)
+        return objective
+
+    def _fast_reward(self, places, sharpness, settings):
+        reward = self.fast[not settings.guard].compute(places, sharpness, settings.caution)
+        return OfTokens([reward, self.strange_posture] if settings.guard else [reward], slice(-1, None), self.layout.position)
+
+    def _region(self, settings):
+        """Lay out the trust region: -> number, or function of level [B, T] -> [B, T] (RMS over positions, network space)"""
+        if not settings.guard:
+            return FREE
+        if self.spread is None or not np.isfinite(settings.trust):
+            return settings.guidance_max_shift
+        known, spread = (torch.tensor(self.spread[name], device=self.device) for name in ('level', 'spread'))
+
+        def region(level):
+            after = torch.searchsorted(known, level.contiguous()).clamp(1, len(known) - 1)
+            share = ((level - known[after - 1]) / (known[after] - known[after - 1])).clamp(0, 1)
+            return (settings.trust * torch.lerp(spread[after - 1], spread[after], share)).clamp(max=settings.guidance_max_shift)
+        return region
+
+    def _ease(self, context, settings):
+        """Scale the pull down as a candidate's typicality falls: by the transition head, or familiarity where there is none."""
+        network = self.network
+
+        def ease(clean, offset_s):
+            if network.config.transition:
+                near = context.tokens[:, -1:, self.layout.motion].expand(len(clean), -1, -1)[:, 0]
+                odds = network.transition(near, clean[:, -1, self.layout.motion], offset_s[:, -1]) - network.transition.floor
+            else:
+                odds = network.familiarity(clean[:, -1, self.layout.position]) - network.familiarity.floor
+            return torch.sigmoid(odds + settings.ease_odds)
+        return ease
+
+    def unfamiliar(self, position):
+        """Log-probability, up to a margin, that postures are of a kind seen at play: position [..., J] -> [...], at most 0."""
+        return -softplus(self.network.familiarity.floor + FAMILIAR_MARGIN - self.network.familiarity(position))
+
+    def on_path(self, denoise, context, offset_s, settings):
+        """Wrap the denoiser so that fill-in tokens keep to postures of play, and to what the objective asks of a path."""
+        count, goal = context.tokens.shape[1], context.goal
+
+        def familiar(tokens, _level):
+            return self.unfamiliar(tokens[:, count:-1, self.layout.position]).sum(1)
+
+        if self.strange_posture is not None:
+            familiar = OfTokens([self.strange_posture], slice(count, -1), self.layout.position)
+        if goal.objective is None or not settings.objective_scale:
+            return guide(denoise, familiar, settings.familiarity_scale if settings.guard else 0, form='clean', mask=self.mask,
+                         max_shift=settings.familiarity_max_shift)
+        objective = _sum(familiar, self._asked_of_path(goal.objective, context, offset_s, settings.objective_scale))
+        return guide(denoise, objective, settings.familiarity_scale, form='clean', mask=self.mask,
+                     max_shift=settings.objective_max_shift)
+
+    def motion(self, tokens, offset_s, kinematics):
+        """Bring tokens to SI units, with their gradient: tokens [P, T, D], offset_s [P, T] -> Motion"""
+        values = self.network.normalizer.inverse(tokens)
+        return Motion(values[..., self.layout.position], values[..., self.layout.velocity], offset_s, kinematics)
+
+    def _asked_of_far(self, objective):
+        """What a user's objective asks of the last token alone, whenever that comes: -> function (tokens, level) -> [B]"""
+        def asked(tokens, _level):
+            return objective.guidance_at_end(self.motion(tokens[:, -1:], torch.zeros_like(tokens[:, -1:, 0]), objective.kinematics))
+        return asked
+
+    def _asked_of_path(self, objective, context, offset_s, scale):
+        """What a user's objective asks of the whole way: -> function (tokens, level) -> [P]"""
+        count = context.tokens.shape[1]
+        seconds = torch.cat([torch.zeros_like(offset_s[:, :1]), offset_s], 1)
+
+        def asked(tokens, _level):
+            return scale * objective.guidance(self.motion(tokens[:, count - 1:], seconds, objective.kinematics), TEMPERATURE)
+        return asked
+
+
+def _sum(first, second):
+    return lambda tokens, level: first(tokens, level) + second(tokens, level)
+
+
+def restraints(pressure):
+    """Sum up what held guidance back: (scale, Restraint) -> {'in_force', 'curvature', 'ease', 'region'} numpy [B], or {}
+
+    'in_force' is the scale that was in force over the sampling steps on average; the others are the mean factors that made it so.
+    """
+    scale, restraint = pressure or (0.0, None)
+    if restraint is None or not restraint.region or len({len(step) for step in restraint.region}) != 1:
+        return {}
+    factors = {name: torch.stack(getattr(restraint, name)).mean(0).cpu().numpy() for name in ('curvature', 'ease', 'region')}
+    product = torch.stack([torch.stack(restraint.curvature), torch.stack(restraint.ease), torch.stack(restraint.region)]).prod(0)
+    return {'in_force': scale * product.mean(0).cpu().numpy(), **factors}
