@@ -78,11 +78,14 @@ def compare(model: Model = Path(DEFAULT_MODEL), episodes: Episodes = 100, seed: 
 
 @app.command()
 def audit(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', show_default=DEFAULT_MODEL)] = None,
-          episodes: Episodes = 100, seed: Seed = 1000, json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/audit.json'),
+          episodes: Episodes = 100, seed: Seed = 1000,
+          json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/audit.json'),
           plots: Annotated[Path, typer.Option(help='Write the page of plots to this file.')] = Path('runs/audit.png'),
           maze: Annotated[Optional[str], typer.Option(help='Audit the planner in this maze instead: umaze, medium or large.')] = None,
           objective: Objective = None,
-          planted_flaw: Annotated[bool, typer.Option('--planted-flaw', help='Let a reward head with a planted flaw guide.')] = False,
+          planted_flaw: Annotated[bool, typer.Option(
+              '--planted-flaw', help='Measure what becomes of it when a reward head with a planted flaw guides.')] = False,
+          parts: Annotated[bool, typer.Option('--parts', help='Take the guard apart at eight times the shipped scale.')] = False,
           fit: Annotated[bool, typer.Option('--fit', help='Fit the combined judge first and choose the scale, on scenes of their own (--fit-seed).')] = False,
           fit_seed: Annotated[int, typer.Option(min=0, help='First of the scenes that the combined judge is fitted on.')] = 2000,
           fit_episodes: Annotated[int, typer.Option(min=1, help='How many of them, per setting.')] = 60,
@@ -102,9 +105,14 @@ def audit(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', 
     else:
         options = auditing.Options(_whole(model or Path(DEFAULT_MODEL)), episodes, seed, objective=_objective(objective), flaw=planted_flaw,
                                    work=work, workers=workers, **({'scales': tuple(scales)} if scales else {}))
+        if objective or planted_flaw or parts:
+            report = (auditing.constrained if objective else auditing.flawed if planted_flaw else auditing.parts)(options)
+            auditing.write(report, json)
+            auditing.show_compared(report)
+            return typer.echo(str(json))
         if fit:
             auditing.fit(replace(options, episodes=fit_episodes), fit_seed)
-        report = auditing.audit(options, write and not (fit or objective or planted_flaw))
+        report = auditing.audit(options, write and not fit)
     auditing.write(report, json)
     auditing.show(report)
     audit_page.draw(json, plots)
@@ -157,6 +165,13 @@ def bench_maze(maze: Maze = None, seeds: Seeds = 100, first_seed: Seed = 0, mode
     report = run.bench(options)
     run.write(report, json)
     run.show(report)
+
+
+@bench.command('guard')
+def bench_guard(model: Model = Path(DEFAULT_MODEL), count: Count = 30, seed: Seed = 3000):
+    """Time plans with guard and judges and without, in turn."""
+    from diffusion_planner.benchmarks import guard
+    guard.show(guard.measure(_whole(model), count, seed))
 
 
 @bench.command('ablate')

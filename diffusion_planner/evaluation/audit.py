@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusion_planner.config import ConfigError
+from diffusion_planner.evaluation import refusal
 from diffusion_planner.evaluation.closed_loop import Loop, LoopSettings
 from diffusion_planner.evaluation.ledger import Ledger
 from diffusion_planner.evaluation.metrics import mean_interval, wilson
@@ -19,13 +20,15 @@ from diffusion_planner.runtime import checkpoint
 from diffusion_planner.sim.env import ArmEnv
 from diffusion_planner.statistics import roc_area
 
+PATCH = ((0.50, 0.27, 0.06), 0.12)             # centre_m, radius_m of the bare patch that the planted flaw rewards, as in training.flaw
 VERSION = 1                                    # of episodes and scoring: older results are run again
 # How guidance is held: by everything; only by what keeps the arithmetic stable; by nothing, as in plain classifier guidance.
 MODES = {'guarded': {'guard': True}, 'damped': {'guard': False}, 'free': {'guard': False, 'changes': (('proximal', False),)}}
-SWEEP = {'guarded': (0.0, 0.25, 0.5, 1.0, 2.0, 8.0), 'damped': (0.5, 1.0, 8.0),
-         'free': (0.125, 0.25, 0.5, 1.0, 8.0)}     # without the guard the fall comes early
+SWEEP = {'guarded': (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0), 'damped': (0.5,),
+         'free': (0.125, 0.25, 0.5, 1.0)}     # without the guard the fall comes early
 LOOKS = (('guarded', 0.0), ('guarded', 0.5), ('guarded', 1.0), ('guarded', 8.0), ('damped', 1.0), ('damped', 8.0), ('free', 0.25))
-LOOPS = (*(('guarded', scale) for scale in (0.0, 0.25, 0.5, 1.0, 2.0, 8.0)), ('damped', 1.0), ('free', 0.25), ('free', 0.5))
+LOOPS = (*(('guarded', scale) for scale in (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)), ('damped', 1.0), ('free', 0.25), ('free', 0.5))
+OTHERS = 0.5                                   # of the episodes is enough for scales that nobody will use
 FAR_PAST = 8                                   # times the shipped scale: what the guard must hold
 TOLERANCE = 0.02                               # a scale this near the best success is as good
 PER_JOB = 5                                    # episodes that a worker runs with one planner
@@ -41,11 +44,12 @@ class Options:
     scales: tuple = SWEEP['guarded']
     objective: Path | None = None
     flaw: bool = False
+    fitting: bool = False      # the combined judge is what is sought: whatever the checkpoint has of it is left out
     work: Path = Path('runs/audit')
     workers: int = 2
 
     def settings(self, mode, scale, alone=False):
-        return LoopSettings(str(self.model), float(scale), alone=alone, flaw=self.flaw, objective=self.objective and str(self.objective),
+        return LoopSettings(str(self.model), float(scale), alone=alone, flaw=self.flaw, neutral=self.fitting, objective=self.objective and str(self.objective),
                             **MODES[mode])
 
 
@@ -54,7 +58,13 @@ def run(options, jobs, title='episodes', seed=None):
 
     Finished episodes are kept in options.work; an interrupted run goes on where it stopped.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     first = options.seed if seed is None else seed
     wanted = range(first, first + options.episodes)
     ledgers = {settings: Ledger(options.work / f'{_mark(settings)}.jsonl', _mark(settings)) for settings in jobs}
@@ -95,13 +105,16 @@ def describe(settings):
 
 
 def mode_of(settings):
-    return next(name for name, given in MODES.items() if all(getattr(settings, key) == value for key, value in {'changes': (), **given}.items()))
+    """Name the mode of settings; those with other changes are of their guard's."""
+    return next((name for name, given in MODES.items() if all(getattr(settings, key) == value for key, value in {'changes': (), **given}.items())),
+                'guarded' if settings.guard else 'damped')
 
 
 def _mark(settings):
     """Say what rows depend on: weights, what planning knows, settings, the version of this module."""
     config = checkpoint.read_config(settings.model)
-    planning = {name: value for name, value in config['planning'].items() if name not in ('recommended_scale', 'audit')}
+    apart = ('recommended_scale', 'forecast') if settings.neutral else ('recommended_scale',)
+    planning = {name: value for name, value in config['planning'].items() if name not in apart}
     asked = Path(settings.objective).read_text() if settings.objective else ''
     parts = VERSION, config['sha256'], json.dumps(planning, sort_keys=True), asked, repr(replace(settings, model=''))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
@@ -137,16 +150,21 @@ def _share(happened):
 def sweep(options):
     """Run the closed-loop sweep: -> rows of figures, one per mode and scale"""
     wanted = {**SWEEP, 'guarded': options.scales}
-    jobs = [options.settings(mode, scale) for mode, scales in wanted.items() for scale in scales]
-    return [{'scale': settings.guidance_scale, 'mode': mode_of(settings), **summarise(rows)}
-            for settings, rows in run(options, jobs, 'closed loop').items()]
+    shipped = checkpoint.read_config(options.model)['planning'].get('recommended_scale', 1.0)
+    extra = (shipped, FAR_PAST * shipped)     # whatever the sweep, these must be in it
+    jobs = [options.settings(mode, scale) for mode, scales in wanted.items() for scale in sorted({*scales, *extra})]
+    first = [settings for settings in jobs if settings.guidance_scale in extra]
+    found = run(options, first, 'shipped scale and eight times that')
+    fewer = replace(options, episodes=max(1, int(options.episodes * OTHERS)))
+    found |= run(fewer, [settings for settings in jobs if settings not in first], 'the other scales')
+    return [{'scale': settings.guidance_scale, 'mode': mode_of(settings), **summarise(found[settings])} for settings in jobs]
 
 
 def recommend(rows):
     """Name the knee and the scale to use, of a sweep's rows: -> {'recommended_scale', 'knee_<mode>'}
 
-    The knee is the largest scale up to which success stays within TOLERANCE of the best; what is recommended is the smallest such
-    scale with the guard: no more pressure than success needs.
+    The knee is the largest scale up to which success stays within TOLERANCE of the best. What is recommended is, among the guarded
+    scales that do, the one whose plans come true most often, the smaller of two that are within TOLERANCE.
     """
     found = {}
     for mode in MODES:
@@ -156,7 +174,8 @@ def recommend(rows):
             good = [scale for scale, success in part if success >= best - TOLERANCE]
             found[f'knee_{mode}'] = _last_in_a_row([scale for scale, _ in part], good)
             if mode == 'guarded':
-                found['recommended_scale'] = good[0]
+                kept = {row['scale']: (row['realised_reward'] or [0.0])[0] for row in rows if row['mode'] == mode and row['scale'] in good}
+                found['recommended_scale'] = min(scale for scale, share in kept.items() if share >= max(kept.values()) - TOLERANCE)
     return found
 
 
@@ -183,7 +202,7 @@ def came_true(row):
 
 
 def separation(found):
-    """How well each judgement tells plans that come true from those that do not: -> {name: {'all', 'guarded', 'at_scale'}} of ROC areas"""
+    """How well each judgement tells plans that come true from those that do not: -> {name: {'all', 'with reward', 'guarded'}} of ROC areas"""
     table = {}
     happened = np.array([came_true(row) for _, row, _ in found])
     columns = forecast.features({name: np.array([plan.get(name, 0.0) for _, _, plan in found]) for name in _NEEDED})
@@ -193,9 +212,15 @@ def separation(found):
     kinds = {'all': np.ones(len(found), bool), 'with reward': np.array([settings.guidance_scale > 0 for settings, _, _ in found]),
              'guarded': np.array([settings.guard and settings.guidance_scale > 0 for settings, _, _ in found])}
     for name, column in columns.items():
-        table[name] = {kind: roc_area(column[inside], happened[inside]) for kind, inside in kinds.items()}
+        table[name] = {kind: area(column[inside], happened[inside]) for kind, inside in kinds.items()}
     table['plans that came true'] = {kind: f'{int(happened[inside].sum())} of {int(inside.sum())}' for kind, inside in kinds.items()}
     return table
+
+
+def area(score, happened):
+    """roc_area, or None where there is nothing to tell apart: JSON has no nan"""
+    found = roc_area(score, happened)
+    return None if np.isnan(found) else found
 
 
 _NEEDED = ('reward', 'panel', 'doubt', 'judge', 'typicality', 'reach', 'steps', 'genuineness', 'familiarity', 'consistency_rad')
@@ -204,29 +229,22 @@ _NEEDED = ('reward', 'panel', 'doubt', 'judge', 'typicality', 'reach', 'steps', 
 def fit(options, seed):
     """Fit the combined judge on scenes of its own, name the scale to use on them, and write both into the checkpoint: -> Forecast
 
-    First to single plans that were followed alone, then its scale and bias to whether episodes succeed.
+    First to single plans that were followed alone, then a curve from its log-odds to whether episodes succeed.
     """
-    bare = _without(options.model, 'forecast', 'recommended_scale', 'audit')
-    idle = np.zeros(len(forecast.FEATURES))
-    # With a neutral judge in place every judgement is computed.
-    _write_planning(options.model, {**bare, 'forecast': forecast.Forecast(idle, idle + 1, idle, 0.0).table()})
-    options = replace(options, flaw=False, objective=None)
+    options = replace(options, flaw=False, objective=None, fitting=True)
     found = looks(options, seed=seed)
     rows = forecast.features({name: np.array([plan.get(name, 0.0) for _, _, plan in found]) for name in _NEEDED})
     fitted = forecast.fit(rows, [came_true(row) for _, row, _ in found])
     closed = run(options, [options.settings(mode, scale) for mode, scale in LOOPS], 'closed loop', seed)
     loops = [row for part in closed.values() for row in part if row['judged']]
     odds = np.array([fitted.odds({name: np.array([row['judged'][0].get(name, 0.0)]) for name in _NEEDED})[0] for row in loops])
-    fitted = replace(fitted, episode=forecast.fit_line(odds, [row['success'] for row in loops]))
+    fitted = replace(fitted, episode=forecast.fit_curve(odds, [row['success'] for row in loops]))
     found_scales = recommend([{'scale': settings.guidance_scale, 'mode': mode_of(settings), **summarise(part)} for settings, part in closed.items()])
-    _write_planning(options.model, {**bare, 'recommended_scale': found_scales['recommended_scale'],
+    planning = checkpoint.read_config(options.model)['planning']
+    _write_planning(options.model, {**planning, 'recommended_scale': found_scales['recommended_scale'],
                                     'forecast': {**fitted.table(), 'plans': len(found), 'episodes': len(loops), 'first_seed': seed,
                                                  'scenes': options.episodes}})
     return fitted
-
-
-def _without(model, *names):
-    return {name: value for name, value in checkpoint.read_config(model)['planning'].items() if name not in names}
 
 
 def _write_planning(model, planning):
@@ -252,12 +270,67 @@ def audit(options, write=True):
                         **{f'success_at_eight_times_{mode}': row['success'][0] for mode, row in zip(MODES, (held, damped, free)) if row}},
             'model': str(options.model), 'sha256': checkpoint.read_config(options.model)['sha256'], 'episodes': options.episodes,
             'first_seed': options.seed, 'objective': options.objective and str(options.objective), 'planted_flaw': options.flaw,
-            'sweep': rows, 'separation': separation(single), 'reliability': reliability(single),
+            'sweep': rows, 'refusal': refusal.measure(options.model, seed=options.seed), 'separation': separation(single), 'reliability': reliability(single),
             'roc': roc_curves(single)}
+
+
+def constrained(options):
+    """Measure what an objective costs: the same scenes without it, its zones only watched, and with it. -> report"""
+    shipped = checkpoint.read_config(options.model)['planning'].get('recommended_scale', 1.0)
+    told = options.settings('guarded', shipped)
+    free = replace(told, objective=None, watched=told.objective)
+    return {'objective': told.objective, **_compared(options, shipped, {'without': free, 'with': told})}
+
+
+def flawed(options):
+    """Let a head with a planted flaw guide, in every mode; 'zone_entered' is how often the fingertip went to the flaw. -> report"""
+    shipped = checkpoint.read_config(options.model)['planning'].get('recommended_scale', 1.0)
+    options = replace(options, flaw=True)
+    jobs = {mode: replace(options.settings(mode, shipped), watched=PATCH) for mode in MODES}
+    return {'planted_flaw': True, **_compared(options, shipped, jobs)}
+
+
+INF = float('inf')
+PARTS = {'everything': (), 'no trust region': (('trust', INF), ('guidance_max_shift', INF)), 'no easing': (('ease_odds', 0.0),),
+         'no damping': (('proximal', False),), 'heads averaged without caution': (('caution', 0.0),),
+         'no typicality limit': (('typicality_limit', INF),), 'no limit on how soon to arrive': (('reach_limit', -INF),),
+         'unfamiliar postures not refused': (('refuse_unfamiliar', False),), 'paths not pulled to the familiar': (('familiarity_scale', 0.0),)}
+
+
+def parts(options):
+    """Take the guard apart at eight times the shipped scale: one part left out at a time. -> report"""
+    shipped = FAR_PAST * checkpoint.read_config(options.model)['planning'].get('recommended_scale', 1.0)
+    told = options.settings('guarded', shipped)
+    return {'parts': True, **_compared(options, shipped, {name: replace(told, changes=changes) for name, changes in PARTS.items()})}
+
+
+def _compared(options, shipped, jobs):
+    found = run(options, list(jobs.values()), 'closed loop')
+    rows = [{'name': name, 'time_to_target_s': mean_interval([row['time_to_target_s'] or row['elapsed_s'] for row in found[settings]]),
+             'scale': shipped, 'mode': mode_of(settings), **summarise(found[settings])} for name, settings in jobs.items()]
+    return {'model': str(options.model), 'episodes': options.episodes, 'first_seed': options.seed, 'scale': shipped, 'rows': rows}
+
+
+def show_compared(report):
+    from rich.console import Console
+    from rich.table import Table
+    table = Table('', 'success', '95 % interval', 'predicted success', 'predicted reward', 'realised', 'zone entered', '95 % interval', 'contact',
+                  'time to target')
+    for row in report['rows']:
+        table.add_row(row['name'], *_with_interval(row['success']), _number(row['predicted_success']), _number(row['predicted_reward']),
+                      _number(row['realised_reward']), *_with_interval(row['zone_entered']), _number(row['contact'], 100, '{:.0f} %'),
+                      _number(row['time_to_target_s'], 1, '{:.2f} s'))
+    Console(width=150).print(table)
+
+
+def _with_interval(share):
+    return _percent(share[0]), f'{_percent(share[1])} to {_percent(share[2])}'
 
 
 def reliability(found, bins=8):
     """Reliability diagrams of the head that guides, the judge and the combined judge: -> {name: {'ece', 'diagram'}}"""
+    if not found:
+        return {}
     happened = np.array([came_true(row) for _, row, _ in found], float)
     table = {}
     for title, name in (('head that guides', 'reward'), ('judge', 'judge'), ('combined judge', 'comes_true')):
@@ -290,20 +363,25 @@ def write(report, path):
 
 
 def show(report):
-    """Print the sweep and what it comes to."""
+    """Print the sweep and what it comes to, of the arm or of a maze."""
     from rich.console import Console
     from rich.table import Table
-    table = Table('guidance', 'predicted reward', 'realised', 'predicted success', 'realised', '95 % interval', 'contact', 'planned to executed',
-                  'typicality', 'in force')
+    bad = 'wall' if 'maze' in report else 'contact'
+    table = Table('guidance', 'predicted reward', 'realised', 'predicted success', 'realised', '95 % interval',
+                  'plans in a wall' if 'maze' in report else 'contact', 'planned to executed', 'refused', 'in force')
     for row in report['sweep']:
         table.add_row(f'{row["mode"]} {row["scale"]:g}', _number(row['predicted_reward']), _number(row['realised_reward']),
-                      _number(row['predicted_success']), _percent(row['success'][0]), f'{_percent(row["success"][1])} to {_percent(row["success"][2])}',
-                      _percent(row['contact'][0]), _number(row['apart_m'], 100, '{:.1f} cm'), _number(row['typicality']), _number(row['in_force']))
+                      _number(row.get('predicted_success')), _number(row['success'], 100, '{:.0f} %'),
+                      f'{_percent(row["success"][1])} to {_percent(row["success"][2])}', _number(row[bad], 100, '{:.1f} %'),
+                      _number(row['apart_m'], 100, '{:.1f} cm'), str(row['refused']), _number(row['in_force']))
     console = Console(width=150)
     console.print(table)
-    table = Table('judge', 'ROC area, all plans', 'guided plans', 'guarded plans')
+    if 'refusal' in report:
+        refusal.show(report['refusal'])
+    first = next(iter(report['separation'].values()))
+    table = Table('judge, ROC area', *first)
     for name, areas in report['separation'].items():
-        table.add_row(name, *(area if isinstance(area, str) else f'{area:.3f}' for area in areas.values()))
+        table.add_row(name, *('-' if area is None else area if isinstance(area, str) else f'{area:.3f}' for area in areas.values()))
     console.print(table)
     console.print(', '.join(f'{name} {value:.3g}' for name, value in report['summary'].items() if value is not None), highlight=False)
 

@@ -13,9 +13,11 @@ import numpy as np
 
 from diffusion_planner.evaluation.assembly import FLAW_FILE, load_planner
 from diffusion_planner.evaluation.metrics import summarise
-from diffusion_planner.planning.cycle import CycleSettings, NotFollowing, PlanningCycle
-from diffusion_planner.planning.history import History, NotReady
+from diffusion_planner.objectives.limits import Zone
 from diffusion_planner.objectives.spec import load_objective
+from diffusion_planner.planning.cycle import CycleSettings, NotFollowing, PlanningCycle
+from diffusion_planner.planning.forecast import Forecast
+from diffusion_planner.planning.history import History, NotReady
 from diffusion_planner.planning.planner import NoSafeCandidate, PlannerSettings
 from diffusion_planner.records import Goal
 from diffusion_planner.sim.env import ArmEnv
@@ -38,8 +40,8 @@ class LoopSettings:
     """How episodes are run: replan_s between plans, latency_s from observation to controller.
 
     guard: off lets guidance run free, see planning.settings. flaw: a reward head with a planted flaw guides, from the model's
-    folder. objective: path of an objective. alone: the first plan is followed to its end, nothing is planned after it. oddity: see
-    sim.oddities.
+    folder. objective: path of an objective. watched: (centre_m, radius_m) of a ball, or path of an objective whose zones are only
+    watched. alone: the first plan is followed to its end, nothing is planned after it. oddity: see sim.oddities.
     """
 
     model: str
@@ -50,8 +52,10 @@ class LoopSettings:
     guard: bool = True
     flaw: bool = False
     objective: str | None = None
+    watched: str | tuple | None = None
     alone: bool = False
     oddity: str | None = None
+    neutral: bool = False      # every judgement is made, but no combined judge of the checkpoint is asked
     changes: tuple = ()        # (name, value) of planner settings, for trying them out
 
 
@@ -72,10 +76,19 @@ class Loop:
                                                threads=settings.threads)
         if settings.flaw:
             self.planner.backend.plant(Path(settings.model) / FLAW_FILE)
+        if settings.neutral:
+            self.planner.forecast = Forecast.neutral()
         scale = settings.guidance_scale
         self.scale = self.planner.backend.planning.get('recommended_scale', 1.0) if scale is None else scale
         self.objective = load_objective(settings.objective, self.robot) if settings.objective else None
-        self.settings = settings
+        self.settings, self.zones = settings, self._zones(settings)
+
+    def _zones(self, settings):
+        if isinstance(settings.watched, tuple):
+            return (Zone('watched', *settings.watched[:1], radius_m=settings.watched[1]),)
+        if settings.watched:
+            return load_objective(settings.watched, self.robot).zones
+        return self.objective.zones if self.objective else ()
 
     def cycle(self, history):
         """Make a planning cycle on a history: -> PlanningCycle"""
@@ -89,7 +102,7 @@ class Loop:
     def run(self, seed, method='guided', watch=None):
         """Run one episode: -> row of figures. `watch(env, plan)` is called at every picture."""
         env, settings = self.env, self.settings
-        env.zones, env.trace = (self.objective.zones if self.objective else ()), []
+        env.zones, env.trace = self.zones, []
         env.reset(seed, settings.oddity)
         if method == 'line':
             return self._line(seed)

@@ -40,10 +40,11 @@ def measure(model, ordinary=200, odd=40, seed=1000, progress=lambda: None):
 
 
 def summarise(name, found):
-    """Sum up first looks of one kind: -> dict"""
-    refused = [alarm for _, alarm in found]
-    names = found[0][0]
-    return {'scene': name, 'scenes': len(found), 'refused': [float(np.mean(refused)), *wilson(sum(refused), len(found))],
+    """Sum up first looks of one kind: -> dict; 'alarm': refused, or planned with a worry that makes the node DEGRADED"""
+    refused, names = [alarm for _, alarm in found], found[0][0]
+    alarm = [strange or max(figures.values()) > 1 for figures, strange in found]
+    return {'scene': name, 'scenes': len(found), 'alarm': [float(np.mean(alarm)), *wilson(sum(alarm), len(found))],
+            'refused': [float(np.mean(refused)), *wilson(sum(refused), len(found))],
             'by': {figure: float(np.mean([figures[figure] > 1 for figures, _ in found])) for figure in names},
             'median': {figure: float(np.median([figures[figure] for figures, _ in found])) for figure in names}}
 
@@ -51,8 +52,8 @@ def summarise(name, found):
 def show(rows):
     from rich.console import Console
     from rich.table import Table
-    table = Table('scene', 'refused before motion', '95 % interval', *(f'by {name}' for name in rows[0]['by']))
+    table = Table('scene', 'alarm before motion', '95 % interval', 'no plan', *(f'by {name}' for name in rows[0]['by']))
     for row in rows:
-        table.add_row(f'{row["scene"]} ({row["scenes"]})', f'{row["refused"][0]:.0%}', f'{row["refused"][1]:.0%} to {row["refused"][2]:.0%}',
-                      *(f'{share:.0%} (median {row["median"][name]:.2f})' for name, share in row['by'].items()))
+        table.add_row(f'{row["scene"]} ({row["scenes"]})', f'{row["alarm"][0]:.1%}', f'{row["alarm"][1]:.0%} to {row["alarm"][2]:.0%}',
+                      f'{row["refused"][0]:.0%}', *(f'{share:.0%} (median {row["median"][name]:.2f})' for name, share in row['by'].items()))
     Console(width=140).print(table)

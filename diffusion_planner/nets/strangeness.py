@@ -94,7 +94,8 @@ class Strangeness(nn.Module):
         figures = self.figures(pixels[half:], missed[half:], latent[half:])
         for index, name in enumerate(self.FIGURES):
             share = MISSING_SHARE if name == 'missing' else SHARE
-            self.limit[index] = figures[:, index].quantile(1 - share) + (2.0 if name == 'colours' else 0.0)
+            limit = figures[:, index].quantile(1 - share) + (2.0 if name == 'colours' else 0.0)
+            self.limit[index] = limit.clamp_min(1e-6)    # 0 where nothing was ever missing, and 0 / 0 is no figure
 
 
 def _code(pixels, steps):

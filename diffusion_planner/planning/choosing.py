@@ -63,6 +63,12 @@ class Chooser:
 
     def believed(self, values):
         """The reward that is believed: by those that guide, less their disagreement, or by the judge, whoever doubts more: -> [B]"""
+        if 'asked' in values:      # a goal pose counts like a reward: 1 at the place, 0.6 at its tolerance
+            reached = np.exp(0.5 * values['asked'])
+            return reached if self.weights.reward == 0 else np.minimum(reached, self._rewarding(values))
+        return self._rewarding(values)
+
+    def _rewarding(self, values):
         if not self.settings.guard:
             return values['reward']
         panel = values.get('panel', values['reward']) - self.settings.caution * values.get('doubt', 0.0)
@@ -124,7 +130,8 @@ class Chooser:
                 joined &= values['steps'] >= settings.step_limit
             familiar = (values['familiarity'] >= 0) | (not settings.refuse_unfamiliar)
             typical = values['typicality'] <= settings.typicality_limit
-            for reason, passed in (('far token not typical', typical), ('joint limits', legal), ('unfamiliar posture', familiar), ('steps that do not join', joined)):
+            for reason, passed in (('far token not typical', typical), ('joint limits', legal), ('unfamiliar posture', familiar),
+                                   ('steps that do not join', joined)):
                 rejected[reason] = rejected.get(reason, 0) + int((fit & ~passed).sum())
                 fit &= passed
         for name, broken in () if asked is None else asked.broken.items():
@@ -137,7 +144,8 @@ class Chooser:
     def _score(self, values, use_reward, asked):
         """Weigh what is known of each plan: -> [P]"""
         weights = self.weights
-        score = (use_reward * (weights.reward * self.believed(values) + weights.judge * values['judge'])
+        believed = max(weights.reward, 4.0 * ('asked' in values)) * self.believed(values)
+        score = (use_reward * (believed + weights.judge * values['judge'])
                  - weights.earliness * values['arrival_s'] + weights.smoothness * values['smoothness']
                  - weights.consistency * values['consistency_rad'] - weights.typicality * values['typicality'] + weights.warm * values['warm'])
         return score if asked is None else score + weights.objective * asked.score

@@ -11,7 +11,6 @@ from diffusion_planner.planning.shaping import ShapingLimits, brake, shape
 from diffusion_planner.records import MotionState
 from diffusion_planner.safety import check_chunk
 
-
 REST_RAD_S = 0.03     # slower than this an arm stands still, up to the noise of its encoders
 
 

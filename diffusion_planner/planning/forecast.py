@@ -39,25 +39,31 @@ def features(values):
 class Forecast:
     """A logistic regression over FEATURES, fitted on plans that were really followed (evaluation.audit).
 
-    `episode` is the scale and bias by which the same log-odds say whether the episode succeeds, where plans go on replacing it.
+    `episode` is the curve by which the same log-odds say whether the episode succeeds, where plans go on replacing it: knots of
+    log-odds, and the share at each.
     """
 
     mean: np.ndarray
     spread: np.ndarray
     weight: np.ndarray
     bias: float
-    episode: tuple = (1.0, 0.0)
+    episode: tuple = ((-2.0, 2.0), (0.1, 0.9))
 
     @classmethod
     def read(cls, table):
         """Take a forecast from a checkpoint's planning table: -> Forecast, or None where there is none or it has other features"""
         if not table or list(table['features']) != list(FEATURES):
             return None
-        return cls(*(np.array(table[name]) for name in ('mean', 'spread', 'weight')), float(table['bias']), tuple(table['episode']))
+        return cls(*(np.array(table[name]) for name in ('mean', 'spread', 'weight')), float(table['bias']), tuple(map(tuple, table['episode'])))
+
+    @classmethod
+    def neutral(cls):
+        """Make one that says the same of every plan; with it in place every judgement is computed."""
+        return cls(np.zeros(len(FEATURES)), np.ones(len(FEATURES)), np.zeros(len(FEATURES)), 0.0)
 
     def table(self):
         return {'features': list(FEATURES), 'mean': self.mean.tolist(), 'spread': self.spread.tolist(),
-                'weight': self.weight.tolist(), 'bias': self.bias, 'episode': list(self.episode)}
+                'weight': self.weight.tolist(), 'bias': self.bias, 'episode': [list(knots) for knots in self.episode]}
 
     def odds(self, values):
         """Log-odds that plans come true as they are: values {name: [P]} -> [P]"""
@@ -66,8 +72,7 @@ class Forecast:
     def judge(self, values):
         """Say how likely plans are to come true by themselves, and episodes that begin with them to succeed: -> {name: [P]}"""
         odds = np.clip(self.odds(values), -30, 30)
-        scale, bias = self.episode
-        return {'comes_true': 1 / (1 + np.exp(-odds)), 'success': 1 / (1 + np.exp(-np.clip(scale * odds + bias, -30, 30)))}
+        return {'comes_true': 1 / (1 + np.exp(-odds)), 'success': np.interp(odds, *self.episode)}
 
 
 def fit(rows, happened, strength=1.0):
@@ -91,17 +96,15 @@ def fit(rows, happened, strength=1.0):
     return Forecast(mean, spread, found.x[:-1], float(found.x[-1]))
 
 
-def fit_line(odds, happened):
-    """Fit scale and bias of log-odds to what happened (Platt 1999): odds [N], happened [N] bool -> (scale, bias)
+def fit_curve(odds, happened, steps=8):
+    """Fit a rising curve from log-odds to the share that happened: odds [N], happened [N] bool -> (odds knots, shares)
 
-    Platt's targets, a little inside of 0 and 1, keep a set in which all is well from promising certainty.
+    Isotonic regression (Zadrozny and Elkan 2002) over `steps` groups of equal size, which no straight line in log-odds could
+    follow: episodes replan, so all but the worst plans end well. A group's share is Laplace's, a little inside of 0 and 1.
     """
-    from scipy.optimize import minimize
-    odds, happened = np.asarray(odds, float), np.asarray(happened, bool)
-    target = np.where(happened, (happened.sum() + 1) / (happened.sum() + 2), 1 / ((~happened).sum() + 2))
-
-    def loss(parameters):
-        line = parameters[0] * odds + parameters[1]
-        return np.logaddexp(0, line).sum() - target @ line
-    found = minimize(loss, np.array([1.0, 0.0]), bounds=[(0, None), (None, None)], method='L-BFGS-B')
-    return float(found.x[0]), float(found.x[1])
+    from scipy.optimize import isotonic_regression
+    odds, happened = np.asarray(odds, float), np.asarray(happened, float)
+    groups = np.array_split(np.argsort(odds, kind='stable'), steps)
+    shares = [(happened[group].sum() + 1) / (len(group) + 2) for group in groups]
+    rising = isotonic_regression(shares, weights=[len(group) for group in groups]).x
+    return tuple(float(np.median(odds[group])) for group in groups), tuple(float(share) for share in rising)

@@ -7,7 +7,6 @@ import numpy as np
 
 from diffusion_planner.records import JointReading, Observation
 
-
 JUMP_RAD, FASTEST_RAD_S = 0.2, 5.0
 
 

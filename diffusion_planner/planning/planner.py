@@ -10,7 +10,13 @@ from diffusion_planner.planning.choosing import Chooser, Paths
 from diffusion_planner.planning.forecast import Forecast
 from diffusion_planner.planning.pace import Pace
 from diffusion_planner.planning.retiming import slow_down
-from diffusion_planner.planning.settings import NoSafeCandidate, PlannerSettings, StrangeScene, Weights
+from diffusion_planner.planning.settings import (
+    WORRIES,
+    NoSafeCandidate,
+    PlannerSettings,
+    StrangeScene,
+    Weights,
+)
 from diffusion_planner.records import ImaginedPlan
 
 __all__ = ['Backend', 'NoSafeCandidate', 'Planner', 'PlannerSettings', 'StrangeScene', 'Stopwatch', 'Weights']
@@ -84,7 +90,7 @@ class Planner:
         watch, settings = Stopwatch(self.clock), self.settings
         pace = Pace(deadline_s, stop_after, self.tail_s, self.clock)
         context = self.backend.encode(observation, goal)
-        strange = self.backend.strange(context, observation) if settings.guard else {}
+        strange = self.backend.strange(context, observation) if settings.guard and math.isfinite(settings.strange_limit) else {}
         self.check_scene(strange)
         chooser = Chooser(self.backend, self.robot, settings, self._weights(goal), self.forecast)
         watch.lap('encode')
@@ -167,9 +173,13 @@ class Planner:
         return chosen >= self.settings.arrivals * self.settings.samples
 
     def check_scene(self, figures):
-        """Refuse to plan from pictures unlike those of play: figures as of Backend.strange. Raises StrangeScene."""
-        if self.settings.guard and figures and max(figures.values()) > self.settings.strange_limit:
-            raise StrangeScene(figures)
+        """Refuse to plan from pictures unlike those of play: figures as of Backend.strange. Raises StrangeScene.
+
+        What is only a worry goes into the plan's breakdown.
+        """
+        grave = {name: value for name, value in figures.items() if name not in WORRIES}
+        if self.settings.guard and grave and max(grave.values()) > self.settings.strange_limit:
+            raise StrangeScene(grave)
 
     def imagined_picture(self, plan):
         """Decode what the camera is imagined to see on arrival: -> pixels [Y, X, 3] uint8"""

@@ -19,8 +19,12 @@ def slow_down(observation, offset_s, position_rad, velocity_rad_s, people, robot
     gap_s, rate = np.diff(offset_s, axis=1, prepend=0.0), np.array(velocity_rad_s)
     here_rad, here_rad_s = (np.repeat(values[None, -1:], len(rate), 0) for values in (observation.position_rad, observation.velocity_rad_s))
     path_rad = np.concatenate([here_rad, position_rad], 1)
+    # The present speed stays: in more than three times what the first stretch takes at it, the cubic would swing out and come back.
+    longest_s = 3 * np.linalg.norm(position_rad[:, 0] - here_rad[:, 0], axis=-1) / np.linalg.norm(here_rad_s[:, 0], axis=-1).clip(1e-9)
+    longest_s = np.maximum(longest_s, gap_s[:, 0])
     for _ in range(ROUNDS):
         factor = _too_fast(path_rad, np.concatenate([here_rad_s, rate], 1), gap_s, people, robot)
+        factor[:, 0] = np.minimum(factor[:, 0], longest_s / gap_s[:, 0])
         if (factor <= 1.0).all():
             break
         gap_s = gap_s * factor

@@ -54,7 +54,7 @@ class PlannerSettings:
     familiarity_scale: float = 1.0     # how strongly paths are kept to postures of a kind seen at play
     familiarity_max_shift: float = 0.2
     objective_scale: float = 1.0       # how strongly paths are pulled to what the user's objective asks
-    objective_max_shift: float = 0.4
+    objective_max_shift: float = 0.15 
     strange_limit: float = 1.0         # how unlike the play data a scene may look, in units of held-out pictures
     cubic: bool = False                # judge the way between tokens on the cubic through their velocities, not on lines
     refuse_unfamiliar: bool = True     # refuse paths below the floor of familiarity
@@ -63,6 +63,9 @@ class PlannerSettings:
     step_limit: float = -math.inf      # and that every step of a path must have
     warm_samples: int = 2              # candidates that start from the last plan instead of from noise
     warm_level: float = 0.5            # the noise they start at
+
+
+WORRIES = ('missing',)     # figures of a strange scene that are said but refuse nothing: the arm itself may hide what is missing
 
 
 class StrangeScene(NoSafeCandidate):

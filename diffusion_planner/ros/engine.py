@@ -8,6 +8,7 @@ from diffusion_planner import config
 from diffusion_planner.planning.cycle import CycleSettings, PlanningCycle
 from diffusion_planner.planning.history import History
 from diffusion_planner.planning.planner import NoSafeCandidate
+from diffusion_planner.planning.settings import WORRIES
 from diffusion_planner.records import Goal, Observation
 from diffusion_planner.robot import Robot
 from diffusion_planner.ros import parameters
@@ -168,7 +169,13 @@ class Engine:
         counters, now_s = self.cycle.counters(), self.hooks.now_s()
         refused = {reason: count for reason, count in counters['rejected'].items() if reason != 'superseded'}   # that was us
         missed, doubtful = self._missed(counters['deadline_misses'], now_s), self._refused(sum(refused.values()), now_s)
-        return '; '.join([f'plan refused: {self._why()}'] * doubtful + [f'{counters["deadline_misses"]} deadline misses so far'] * missed)
+        return '; '.join([f'plan refused: {self._why()}'] * doubtful + self._worries() + [f'{counters["deadline_misses"]} deadline misses so far'] * missed)
+
+    def _worries(self):
+        """Say what the newest plan was made in spite of: -> texts"""
+        said = {} if self.newest_plan is None else self.newest_plan[0].breakdown
+        return [f'scene unlike the play data: {name} {said[f"strange_{name}"]:.2g} times what play shows' for name in WORRIES
+                if said.get(f'strange_{name}', 0.0) > 1.0]
 
     def _why(self):
         """Say why the last plan was refused; where the objective cannot be met from here at all, in its words."""

@@ -53,7 +53,7 @@ class Judging:
         return {'reward': said[0].cpu().numpy(), 'panel': said.mean(0).cpu().numpy(), 'doubt': said.std(0, correction=0).cpu().numpy(),
                 'judge': judge.cpu().numpy(),
                 'typicality': self.typicality(context, far, offset_s, seed) if typicality else np.zeros(len(far)),
-                'reach': self._reach(context.tokens[:, -1].expand(len(far), -1), far[:, 0], offset_s), **restraints(context.pressure)}
+                'reach': self._reach(context.tokens[:, -1].expand(len(far), -1), far[:, 0], offset_s), **self.pressure.asked_at_end(context, far), **restraints(context.pressure)}
 
     def _reach(self, near, far, gap_s):
         """How far transitions are above the floor of the transition head: -> numpy, 0 for models that have none"""

@@ -49,11 +49,23 @@ class Pressure:
         context.pressure = scale, restraint
         objective = self._reward(context, settings)
         if goal.objective is not None:
-            objective = _sum(objective, self._asked_of_far(goal.objective))
+            own = self._familiar_end if goal.objective.weights.get('reward') == 0 else objective
+            objective = _sum(own, self._asked_of_far(goal.objective))
         proximal = settings.proximal and settings.guidance_form != 'noisy'
         return guide(denoise, objective, PULL * scale, settings.guidance_form, self.mask, self._region(settings),
                      proximal=proximal, negligible=settings.guidance_negligible,
                      ease=self._ease(context, settings) if proximal and settings.guard and settings.ease_odds > 0 else None, restraint=restraint)
+
+    def _familiar_end(self, tokens, _level):
+        """All that pulls a far token of itself where the reward has no weight."""
+        return self.unfamiliar(tokens[:, -1, self.layout.position])
+
+    def asked_at_end(self, context, far):
+        """What the user's objective says of far tokens: -> [B], at most 0; {} where it names no goal"""
+        wanted = context.goal.objective
+        if wanted is None or wanted.goal_pose is None:
+            return {}
+        return {'asked': self._asked_of_far(wanted)(far, None).cpu().numpy()}
 
     def _reward(self, context, settings):
         (stack, places, widths), own = self.members(context, settings), self.layout.position

@@ -20,7 +20,13 @@ from diffusion_planner.nets.heads import FlawedHead
 from diffusion_planner.nets.strangeness import Strangeness
 from diffusion_planner.nets.world_model import WorldModel
 from diffusion_planner.runtime import checkpoint
-from diffusion_planner.training import calibration, denoising, flaw, imagined, transition
+from diffusion_planner.training import (
+    calibration,
+    denoising,
+    flaw,
+    imagined,
+    transition,
+)
 from diffusion_planner.training.batches import reward_losses
 from diffusion_planner.training.representation import PostureSampler, draw_episodes
 from diffusion_planner.training.trainer import Job

@@ -1,8 +1,12 @@
 """The choice of arrival and plan, with a backend whose figures are written down here."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from diffusion_planner.planning.planner import NoSafeCandidate, Planner, PlannerSettings
+from diffusion_planner.objectives.spec import load_objective
+from diffusion_planner.planning import forecast
+from diffusion_planner.planning.planner import NoSafeCandidate, Planner, PlannerSettings, StrangeScene
 from diffusion_planner.records import Goal, Observation
 from diffusion_planner.sim.scene import default_robot
 
@@ -26,15 +30,22 @@ class WrittenDown:
         self.figures = {'reward': np.array(reward), 'judge': np.array(judge), 'typicality': np.array(typicality),
                         'reach': np.zeros(len(reward))}
         self.reach_rad = np.broadcast_to(reach_rad, 4)
+        self.seen = {}
 
     def encode(self, observation, goal):
         return None
+
+    def strange(self, context, observation):
+        return self.seen
 
     def imagine_far(self, context, offset_s, goal, settings, seed, warm, stop):
         return None
 
     def judge_far(self, context, far, offset_s, seed, typicality):
-        return self.figures
+        return {name: values.copy() for name, values in self.figures.items()}
+
+    def typicality(self, context, far, offset_s, seed):
+        raise AssertionError('only for models with a transition head')
 
     def fill_in(self, context, far, chosen, offset_s, settings, seed, warm, stop):
         return Tokens(chosen)
@@ -50,6 +61,9 @@ class WrittenDown:
     def steps(self, context, tokens, offset_s):
         return np.zeros(len(tokens.chosen))
 
+    def genuineness(self, context, tokens, offset_s):
+        return np.zeros(len(tokens.chosen))
+
     def mismatch(self, context, tokens, offset_s):
         return np.zeros(len(tokens.chosen))
 
@@ -57,10 +71,12 @@ class WrittenDown:
         return np.zeros(len(tokens.chosen))
 
 
-def _plan(backend, goal=Goal(1.0)):
-    origin = Observation(0.0, np.zeros(1), np.array([ROBOT.home_rad]), np.zeros((1, 7)), np.zeros((1, 1, 2, 2, 3), np.uint8),
-                         np.zeros((1, 1)), np.zeros(1))
-    return Planner(backend, ROBOT, SETTINGS).plan(origin, goal, seed=0)
+ORIGIN = Observation(0.0, np.zeros(1), np.array([ROBOT.home_rad]), np.zeros((1, 7)), np.zeros((1, 1, 2, 2, 3), np.uint8),
+                     np.zeros((1, 1)), np.zeros(1))
+
+
+def _plan(backend, goal=Goal(1.0), **changes):
+    return Planner(backend, ROBOT, replace(SETTINGS, **changes)).plan(ORIGIN, goal, seed=0)
 
 
 def test_the_earliest_arrival_that_is_nearly_as_good_as_the_best_is_taken():
@@ -94,9 +110,83 @@ def test_at_scale_zero_reward_has_no_say():
     """The arrival is drawn at random, so over seeds a plan with the lowest reward is taken too."""
     backend = WrittenDown([0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0], [0.5] * 4)
     planner = Planner(backend, ROBOT, PlannerSettings(arrivals=4, samples=1, plans=1, shortest_s=1.0, warm_samples=0))
-    origin = Observation(0.0, np.zeros(1), np.array([ROBOT.home_rad]), np.zeros((1, 7)), np.zeros((1, 1, 2, 2, 3), np.uint8),
-                         np.zeros((1, 1)), np.zeros(1))
-    arrivals = {planner.plan(origin, Goal(0.0), seed).breakdown['arrival_s'] for seed in range(30)}
+    arrivals = {planner.plan(ORIGIN, Goal(0.0), seed).breakdown['arrival_s'] for seed in range(30)}
     assert len(arrivals) == 4
-    arrivals = {planner.plan(origin, Goal(0.0, candidates_only=True), seed).breakdown['arrival_s'] for seed in range(30)}
+    arrivals = {planner.plan(ORIGIN, Goal(0.0, candidates_only=True), seed).breakdown['arrival_s'] for seed in range(30)}
     assert arrivals == {4.0}
+
+
+def test_where_the_heads_disagree_less_is_believed():
+    # The first arrival: mean 0.9, spread 0.3, believed 0.6; the second: mean 0.8 in agreement. A tenth of margin leaves the first out.
+    backend = WrittenDown([0.9, 0.8, 0.0, 0.0], [1.0] * 4, [0.5] * 4)
+    backend.figures |= {'panel': np.array([0.9, 0.8, 0.0, 0.0]), 'doubt': np.array([0.3, 0.0, 0.0, 0.0])}
+    assert _plan(backend).breakdown['arrival_s'] == 2.0
+    assert _plan(backend, caution=0.0).breakdown['arrival_s'] == 1.0
+
+
+def test_a_strange_scene_is_refused_before_anything_is_imagined():
+    backend = WrittenDown([0.9] * 4, [0.9] * 4, [0.5] * 4)
+    backend.imagine_far = None      # would raise TypeError
+    backend.seen = {'colours': 0.3, 'picture': 3.14}
+    with pytest.raises(StrangeScene, match='picture 3.1 times what play shows'):
+        _plan(backend)
+
+
+def test_what_is_only_a_worry_refuses_nothing():
+    backend = WrittenDown([0.9] * 4, [0.9] * 4, [0.5] * 4)
+    backend.seen = {'colours': 0.3, 'missing': 3.0}       # the arm itself may stand before the ball
+    assert _plan(backend).breakdown['strange_missing'] == 3.0
+
+
+def test_how_strange_the_scene_was_is_part_of_the_breakdown():
+    backend = WrittenDown([0.9] * 4, [0.9] * 4, [0.5] * 4)
+    backend.seen = {'colours': 0.3, 'picture': 0.99}
+    assert _plan(backend).breakdown['strange_picture'] == 0.99
+    backend.seen = {'colours': 0.3, 'picture': 3.0}
+    assert _plan(backend, strange_limit=4.0).breakdown['strange_picture'] == 3.0
+    assert 'strange_picture' not in _plan(backend, guard=False).breakdown      # not even looked at
+
+
+def test_without_the_guard_the_head_that_guided_is_believed_and_nothing_is_refused():
+    backend = WrittenDown([0.1, 0.9, 0.9, 0.9], [0.9, 0.0, 0.0, 0.0], [9.0] * 4, reach_rad=3.0)
+    backend.figures['reach'] -= 5.0
+    with pytest.raises(NoSafeCandidate, match='4 far token not typical'):
+        _plan(backend)
+    plan = _plan(backend, guard=False)
+    assert plan.breakdown['arrival_s'] == 2.0 and plan.breakdown['judge'] == 0.0
+    assert not any(count for reason, count in plan.rejected.items() if reason != 'predicted reward lower')
+
+
+def test_a_model_with_a_transition_head_measures_typicality_only_of_what_is_filled_in():
+    backend = WrittenDown([0.9] * 4, [0.9] * 4, [0.0] * 4)
+    backend.config = type('Config', (), {**vars(WrittenDown.config), 'transition': True})
+    backend.imagine_far = lambda *_: np.zeros((4, 1, 2))
+    asked = []
+
+    def typicality(context, far, offset_s, seed):
+        asked.append(offset_s.tolist())
+        return np.array([3.0, 0.5])                 # of the two plans that are filled in, the earlier is not typical
+    backend.typicality = typicality
+    plan = _plan(backend)
+    assert asked == [[1.0, 2.0]] and plan.breakdown['arrival_s'] == 2.0 and plan.breakdown['typicality'] == 0.5
+    assert plan.rejected['far token not typical'] == 1
+
+
+def test_a_model_with_a_forecast_says_how_likely_its_plan_is_to_come_true():
+    backend = WrittenDown([0.9] * 4, [0.9] * 4, [0.5] * 4)
+    assert 'comes_true' not in _plan(backend).breakdown
+    idle = np.zeros(len(forecast.FEATURES))
+    backend.planning = {'forecast': forecast.Forecast(idle, idle + 1, idle, np.log(3.0), ((0.0, 2 * np.log(3.0)), (0.5, 0.9))).table()}
+    # Log-odds of log 3 are a chance of 3/4; half the way from 0 to 2 log 3 is half the way from 0.5 to 0.9.
+    assert _plan(backend).breakdown['comes_true'] == pytest.approx(0.75)
+    assert _plan(backend).breakdown['success'] == pytest.approx(0.7)
+
+
+def test_people_slow_a_plan_down_and_the_limit_is_kept_when_it_is_judged():
+    backend = WrittenDown([0.9] * 4, [0.9] * 4, [0.5] * 4)
+    tip_m = ROBOT.tip_m(np.array(ROBOT.home_rad) + 0.2)
+    person = f'people: [{{name: operator, centre_m: {np.round(tip_m, 3).tolist()}, radius_m: 1.0, speed_m_s: 0.05}}]'
+    plan = _plan(backend, Goal(1.0, objective=load_objective(person, ROBOT)))
+    assert plan.breakdown['arrival_s'] > 1.0 and plan.offset_s[-1] == plan.breakdown['arrival_s']
+    assert plan.breakdown['objective.operator'] >= 0 and plan.rejected['objective: operator'] == 0
+    np.testing.assert_allclose(plan.position_rad, backend.decode(Tokens(np.array([0])))[0][0])      # the way is the same

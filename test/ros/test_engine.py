@@ -126,7 +126,7 @@ def test_a_strange_scene_is_named_and_forgotten(rig):
     rig.engine.start()
     rig.until(lambda state, _: state is State.NOMINAL and rig.reports)
     rig.level, plans = 255, len(rig.planner.made)
-    told = 'plan refused: scene unlike the play data: picture 3.1 times the limit'
+    told = 'plan refused: scene unlike the play data: picture 3.1 times what play shows'
     assert rig.until(lambda state, _: state is State.DEGRADED) == (State.DEGRADED, told)
     began_s, refused = rig.now_s, rig.engine.cycle.rejected['no safe candidate']
     assert rig.until(lambda state, _: state is not State.DEGRADED or rig.now_s > began_s + RECENT_S + 2)[1] == told   # as long as it lasts

@@ -109,7 +109,7 @@ def test_a_strange_scene_is_refused_by_name_and_recovered_from(rig):
     bench, see, sensors = rig
     sensors.level = 255
     bench.start('strange', 'autostart:=true')
-    see.wait(lambda: said(see, 'DEGRADED: plan refused: scene unlike the play data: picture 3.1 times the limit'), every=sensors)
+    see.wait(lambda: said(see, 'DEGRADED: plan refused: scene unlike the play data: picture 3.1 times what play shows'), every=sensors)
     see.spin(1.0, sensors)
     assert see.trajectories == [] and see.statuses[-1] == 'DEGRADED'
     sensors.level = 0

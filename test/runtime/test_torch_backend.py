@@ -63,12 +63,11 @@ def test_the_context_comes_out_of_fill_in_untouched(backend, observation):
 
 
 def test_guidance_raises_the_predicted_reward(backend, observation):
-    context = backend.encode(observation, Goal())
-    offset_s = np.linspace(0.5, 4.0, 16).astype(np.float32)
-    logit = {}
+    offset_s, logit = np.linspace(0.5, 4.0, 16).astype(np.float32), {}
     for scale in (0.0, 2.0):
+        context = backend.encode(observation, Goal(guidance_scale=scale))
         far = backend.imagine_far(context, offset_s, Goal(guidance_scale=scale), SETTINGS, 0)
-        logit[scale] = backend._odds(0, context, far, torch.zeros(16, 1)).mean().item()
+        logit[scale] = backend.pressure.stack.logits(far[:, 0, backend.layout.position], context.places, context.widths).mean().item()
     assert logit[2.0] > logit[0.0]
 
 

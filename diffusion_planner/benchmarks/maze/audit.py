@@ -8,7 +8,6 @@ from diffusion_planner.benchmarks.maze.world import BenchmarkError, find_maze
 from diffusion_planner.evaluation import audit
 from diffusion_planner.evaluation.metrics import mean_interval, wilson
 from diffusion_planner.runtime import checkpoint
-from diffusion_planner.statistics import roc_area
 
 SWEEP = {'guarded': (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 8.0, 30.0), 'damped': (0.03, 0.1, 0.3, 1.0, 8.0), 'free': (0.001, 0.003, 0.01, 0.03, 1.0)}
 
@@ -57,7 +56,7 @@ def summarise(maze, results):
 
 def _report(folder, maze_name, options, rows, results, write):
     # Success here is of whole episodes, in which a hundred replans hide much: the knee is that of the promises that come true.
-    found = audit.recommend([{**row, 'success': row['realised_reward'] or [0.0]} for row in rows])
+    found = audit.recommend([{**row, 'success': row['realised_reward'] or [0.0]} for row in rows if row['scale']])
     config = checkpoint.read_config(folder)
     shipped = found['recommended_scale'] if write else config['planning'].get('recommended_scale', 1.0)
     if write:
@@ -76,5 +75,5 @@ def separation(results):
         pairs = [(judged, kept) for (_, scale), part in results.items() if scale > least for result in part
                  for judged, kept in zip(result['judged'], result['kept']) if kept is not None]
         for name in ('reward', 'judge', 'reach', 'familiarity'):
-            table.setdefault(name, {})[kind] = roc_area([judged[name] for judged, _ in pairs], [bool(kept) for _, kept in pairs])
+            table.setdefault(name, {})[kind] = audit.area([judged[name] for judged, _ in pairs], [bool(kept) for _, kept in pairs])
     return table
