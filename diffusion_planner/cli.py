@@ -112,7 +112,7 @@ def audit(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', 
             return typer.echo(str(json))
         if fit:
             auditing.fit(replace(options, episodes=fit_episodes), fit_seed)
-        report = auditing.audit(options, write and not fit)
+        report = auditing.audit(options, write and not (fit or scales))    # part of a sweep recommends nothing
     auditing.write(report, json)
     auditing.show(report)
     audit_page.draw(json, plots)

@@ -203,7 +203,8 @@ def _rms(shift, moving):
 def _note(restraint, damping, eased, wanted, shift, moving):
     restraint.curvature.append(damping[:, 0, 0])
     restraint.ease.append(eased[:, 0, 0])
-    restraint.region.append(_rms(shift, moving).sum((1, 2)) / _rms(wanted, moving).sum((1, 2)).clamp(min=1e-12))
+    asked, given = _rms(wanted, moving).sum((1, 2)), _rms(shift, moving).sum((1, 2))
+    restraint.region.append(torch.where(asked > 0, given / asked.clamp(min=1e-12), 1.0))
 
 
 def _record(trace, value, gradient, wanted, shift, moving):

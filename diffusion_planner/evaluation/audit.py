@@ -236,15 +236,21 @@ def fit(options, seed):
     rows = forecast.features({name: np.array([plan.get(name, 0.0) for _, _, plan in found]) for name in _NEEDED})
     fitted = forecast.fit(rows, [came_true(row) for _, row, _ in found])
     closed = run(options, [options.settings(mode, scale) for mode, scale in LOOPS], 'closed loop', seed)
-    loops = [row for part in closed.values() for row in part if row['judged']]
-    odds = np.array([fitted.odds({name: np.array([row['judged'][0].get(name, 0.0)]) for name in _NEEDED})[0] for row in loops])
-    fitted = replace(fitted, episode=forecast.fit_curve(odds, [row['success'] for row in loops]))
+    fitted = replace(fitted, episode=tuple(_curve(fitted, closed, guarded) for guarded in (True, False)))
     found_scales = recommend([{'scale': settings.guidance_scale, 'mode': mode_of(settings), **summarise(part)} for settings, part in closed.items()])
     planning = checkpoint.read_config(options.model)['planning']
     _write_planning(options.model, {**planning, 'recommended_scale': found_scales['recommended_scale'],
-                                    'forecast': {**fitted.table(), 'plans': len(found), 'episodes': len(loops), 'first_seed': seed,
+                                    'forecast': {**fitted.table(), 'plans': len(found), 'episodes': sum(map(len, closed.values())), 'first_seed': seed,
                                                  'scenes': options.episodes}})
     return fitted
+
+
+def _curve(fitted, closed, guarded):
+    """Fit the curve from the log-odds of first plans to the success of their episodes: {LoopSettings: rows} -> see forecast.fit_curve"""
+    rows = [row for settings, part in closed.items() if (settings.guard and settings.guidance_scale > 0) == guarded
+            for row in part if row['judged']]
+    odds = [fitted.odds({name: np.array([row['judged'][0].get(name, 0.0)]) for name in _NEEDED})[0] for row in rows]
+    return forecast.fit_curve(odds, [row['success'] for row in rows])
 
 
 def _write_planning(model, planning):

@@ -29,5 +29,6 @@ def wilson(successes, count, z=1.96):
 def mean_interval(values, draws=2000):
     """Mean and 95 % bootstrap interval: values [N] -> [mean, low, high]"""
     values = np.asarray(values, float)
-    means = np.random.default_rng(0).choice(values, (draws, len(values))).mean(1) if len(values) < 5000 else values[None].mean(1)
+    random = np.random.default_rng(0)
+    means = [random.choice(values, len(values)).mean() for _ in range(draws)]
     return [float(values.mean()), *(float(edge) for edge in np.quantile(means, (0.025, 0.975)))]

@@ -42,7 +42,7 @@ def measure(model, ordinary=200, odd=40, seed=1000, progress=lambda: None):
 def summarise(name, found):
     """Sum up first looks of one kind: -> dict; 'alarm': refused, or planned with a worry that makes the node DEGRADED"""
     refused, names = [alarm for _, alarm in found], found[0][0]
-    alarm = [strange or max(figures.values()) > 1 for figures, strange in found]
+    alarm = [strange or max(figures.values(), default=0.0) > 1 for figures, strange in found]
     return {'scene': name, 'scenes': len(found), 'alarm': [float(np.mean(alarm)), *wilson(sum(alarm), len(found))],
             'refused': [float(np.mean(refused)), *wilson(sum(refused), len(found))],
             'by': {figure: float(np.mean([figures[figure] > 1 for figures, _ in found])) for figure in names},

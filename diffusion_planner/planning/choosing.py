@@ -7,6 +7,7 @@ import numpy as np
 from diffusion_planner.objectives import terms
 from diffusion_planner.planning.settings import NoSafeCandidate
 
+WAITS = 7     # the earliest arrival and six later ones
 
 @dataclass(frozen=True)
 class Paths:
@@ -36,6 +37,12 @@ class Chooser:
     settings: object
     weights: object
     forecast: object
+    refused: int = 0     # plans in a row
+
+    @property
+    def plans(self):
+        """How many paths to fill in: more while an arm that stands still has the time, and one may be fit."""
+        return max(self.settings.plans, min(self.settings.plans + self.refused, self.settings.plans_max))
 
     def choose_arrivals(self, figures, offset_s, goal, seed):
         """Pick the far candidates to fill in: -> chosen [P], rejected {reason: count}
@@ -51,7 +58,7 @@ class Chooser:
         if len(usable) == 0:
             raise NoSafeCandidate(rejected)
         if goal.guidance_scale == 0 and not goal.candidates_only:
-            return np.random.default_rng(seed).permutation(usable)[:settings.plans], rejected
+            return np.random.default_rng(seed).permutation(usable)[:self.plans], rejected
         believed = self.believed(figures)
         arrived = usable[believed[usable] >= believed[usable].max() - settings.reward_margin]
         rejected['predicted reward lower'] = int(len(usable) - len(arrived))
@@ -59,7 +66,7 @@ class Chooser:
         late = np.setdiff1d(usable, chosen)
         # Where few arrive, the next best are filled in too: one path alone is too easily refused.
         late = late[np.argsort(-believed[late], kind='stable')]
-        return np.concatenate([chosen, late])[:settings.plans], rejected
+        return np.concatenate([chosen, late])[:self.plans], rejected
 
     def believed(self, values):
         """The reward that is believed: by those that guide, less their disagreement, or by the judge, whoever doubts more: -> [B]"""
@@ -79,12 +86,13 @@ class Chooser:
         wanted time, each sought a little later than the one before. -> indices [min(P, len(arrived))]"""
         settings = self.settings
         warm = self._is_warm(arrived)
-        wanted_s = offset_s[arrived].min() + settings.slack_s
+        # What was refused once is refused again, whatever the noise: the way may take longer than the earliest arrival leaves.
+        wanted_s = offset_s[arrived].min() + settings.slack_s + settings.patience_s * (self.refused % WAITS)
         chosen, left = list(arrived[warm]), list(arrived[~warm])
-        for rank in range(min(len(left), max(0, settings.plans - len(chosen)))):
+        for rank in range(min(len(left), max(0, self.plans - len(chosen)))):
             times = offset_s[left]
             chosen.append(left.pop(int(np.argmin(np.abs(times - wanted_s * (1 + settings.spread * rank))))))
-        return np.array(chosen[:settings.plans], int)
+        return np.array(chosen[:self.plans], int)
 
     def _is_warm(self, chosen):
         return chosen >= self.settings.arrivals * self.settings.samples
@@ -96,7 +104,7 @@ class Chooser:
         asked = None if goal.objective is None else goal.objective.judge(position_rad, velocity_rad_s, offset_s)
         fit = self._fit(values, terms.within_limits(position_rad, offset_s, self.robot), asked, rejected)
         if self.forecast is not None:
-            values |= self.forecast.judge(values)
+            values |= self.forecast.judge(values, self.settings.guard and goal.guidance_scale > 0)
         score = self._score(values, goal.guidance_scale != 0 or goal.candidates_only, asked)
         best = int(fit[np.argmax(score[fit])])
         breakdown = {'score': score, **{name: column for name, column in values.items() if name != 'warm'}}

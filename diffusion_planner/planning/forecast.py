@@ -39,22 +39,24 @@ def features(values):
 class Forecast:
     """A logistic regression over FEATURES, fitted on plans that were really followed (evaluation.audit).
 
-    `episode` is the curve by which the same log-odds say whether the episode succeeds, where plans go on replacing it: knots of
-    log-odds, and the share at each.
+    `episode` are the curves by which the same log-odds say whether the episode succeeds, where plans go on replacing it: knots of
+    log-odds, and the share at each; one for guarded guidance, one for all else. A poor first plan is mended only where the next
+    ones are better.
     """
 
     mean: np.ndarray
     spread: np.ndarray
     weight: np.ndarray
     bias: float
-    episode: tuple = ((-2.0, 2.0), (0.1, 0.9))
+    episode: tuple = (((-2.0, 2.0), (0.1, 0.9)),) * 2
 
     @classmethod
     def read(cls, table):
         """Take a forecast from a checkpoint's planning table: -> Forecast, or None where there is none or it has other features"""
         if not table or list(table['features']) != list(FEATURES):
             return None
-        return cls(*(np.array(table[name]) for name in ('mean', 'spread', 'weight')), float(table['bias']), tuple(map(tuple, table['episode'])))
+        episode = tuple(tuple(map(tuple, curve)) for curve in table['episode'])
+        return cls(*(np.array(table[name]) for name in ('mean', 'spread', 'weight')), float(table['bias']), episode)
 
     @classmethod
     def neutral(cls):
@@ -63,16 +65,19 @@ class Forecast:
 
     def table(self):
         return {'features': list(FEATURES), 'mean': self.mean.tolist(), 'spread': self.spread.tolist(),
-                'weight': self.weight.tolist(), 'bias': self.bias, 'episode': [list(knots) for knots in self.episode]}
+                'weight': self.weight.tolist(), 'bias': self.bias, 'episode': [[list(knots) for knots in curve] for curve in self.episode]}
 
     def odds(self, values):
         """Log-odds that plans come true as they are: values {name: [P]} -> [P]"""
         return ((features(values) - self.mean) / self.spread) @ self.weight + self.bias
 
-    def judge(self, values):
-        """Say how likely plans are to come true by themselves, and episodes that begin with them to succeed: -> {name: [P]}"""
+    def judge(self, values, guarded):
+        """Say how likely plans are to come true by themselves, and episodes that begin with them to succeed: -> {name: [P]}
+
+        guarded: whether reward guides, and under guard.
+        """
         odds = np.clip(self.odds(values), -30, 30)
-        return {'comes_true': 1 / (1 + np.exp(-odds)), 'success': np.interp(odds, *self.episode)}
+        return {'comes_true': 1 / (1 + np.exp(-odds)), 'success': np.interp(odds, *self.episode[not guarded])}
 
 
 def fit(rows, happened, strength=1.0):
@@ -104,7 +109,7 @@ def fit_curve(odds, happened, steps=8):
     """
     from scipy.optimize import isotonic_regression
     odds, happened = np.asarray(odds, float), np.asarray(happened, float)
-    groups = np.array_split(np.argsort(odds, kind='stable'), steps)
+    groups = np.array_split(np.argsort(odds, kind='stable'), max(1, min(steps, len(odds) // 4)))
     shares = [(happened[group].sum() + 1) / (len(group) + 2) for group in groups]
     rising = isotonic_regression(shares, weights=[len(group) for group in groups]).x
     return tuple(float(np.median(odds[group])) for group in groups), tuple(float(share) for share in rising)

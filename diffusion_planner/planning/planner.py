@@ -50,7 +50,7 @@ class Planner:
         self.backend, self.robot, self.settings, self.weights = backend, robot, settings or PlannerSettings(), weights
         self.model, self.clock = backend.config, clock
         self.forecast = Forecast.read(getattr(backend, 'planning', {}).get('forecast'))
-        self.previous = None
+        self.previous, self.refused = None, 0     # the last plan; refusals in a row since then
         self.tail_s = 0.0     # what choosing took at the last plan
 
     @property
@@ -76,7 +76,7 @@ class Planner:
 
     def reset(self):
         """Forget the last plan and every cached picture."""
-        self.previous = None
+        self.previous, self.refused = None, 0
         self.backend.forget()
 
     def plan(self, observation, goal, seed, deadline_s=None, stop_after=None):
@@ -85,14 +85,25 @@ class Planner:
         plan(observation, goal, seed) -> ImaginedPlan. Raises NoSafeCandidate.
 
         After `deadline_s` seconds it is the plan of the steps taken by then, see Pace; its `level` says how much noise that
-        left. `stop_after`, the `steps` of such a plan, replays it.
+        left. `stop_after`, the `steps` of such a plan, replays it, given the same last plan and as many refusals since.
         """
+        try:
+            plan = self._plan(observation, goal, seed, deadline_s, stop_after)
+        except StrangeScene:
+            raise
+        except NoSafeCandidate:
+            self.refused += 1
+            raise
+        self.previous, self.refused = plan, 0
+        return plan
+
+    def _plan(self, observation, goal, seed, deadline_s, stop_after):
         watch, settings = Stopwatch(self.clock), self.settings
         pace = Pace(deadline_s, stop_after, self.tail_s, self.clock)
         context = self.backend.encode(observation, goal)
         strange = self.backend.strange(context, observation) if settings.guard and math.isfinite(settings.strange_limit) else {}
         self.check_scene(strange)
-        chooser = Chooser(self.backend, self.robot, settings, self._weights(goal), self.forecast)
+        chooser = Chooser(self.backend, self.robot, settings, self._weights(goal), self.forecast, self.refused)
         watch.lap('encode')
         offset_s, last = self._arrivals(observation.origin_s)
         warm_far = None if last is None else self.backend.network_tokens(*last)[-1:].expand(settings.warm_samples, -1)
@@ -118,10 +129,8 @@ class Planner:
         breakdown |= {f'strange_{name}': float(value) for name, value in strange.items()}
         self.tail_s = watch.lap('choose')
         level = self._noise_left(pace.steps, tokens.shape[1], self._is_warm(chosen)[best])
-        plan = ImaginedPlan(observation.origin_s, fill_offset_s[best], position_rad[best], velocity_rad_s[best],
+        return ImaginedPlan(observation.origin_s, fill_offset_s[best], position_rad[best], velocity_rad_s[best],
                             latent[best], breakdown, rejected, watch.laps_ms(), level, pace.steps)
-        self.previous = plan
-        return plan
 
     def _weights(self, goal):
         """The weights of the choice, those of the user's objective before our own."""

@@ -3,7 +3,7 @@ import numpy as np
 
 from diffusion_planner.splines import cubic
 
-POINTS = 6         # postures that are looked at in each stretch
+POINTS = 16        # postures that are looked at in each stretch
 HEADROOM = 0.85    # of the speed limit: what follows the plan may be faster for an instant than the plan is on average
 ROUNDS = 4         # slower tokens change the cubics beside them
 

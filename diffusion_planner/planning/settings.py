@@ -36,6 +36,7 @@ class PlannerSettings:
     bend: float = 1.0                  # above 1: sampling steps get smaller towards the end, see diffusion.matrices
     fill_in: int = 11
     plans: int = 3                     # arrivals that are filled in
+    plans_max: int = 6                 # one more after every refusal in a row, up to so many
     shortest_s: float = 0.3
     longest_s: float = math.inf        # the model's horizon, if that is less
     sampler: str = 'multistep'         # multistep, ddim or ddpm, see diffusion.samplers
@@ -50,12 +51,13 @@ class PlannerSettings:
     reward_margin: float = 0.20        # an arrival this near the best predicted reward counts as arrived
     typicality_limit: float = 1.0      # in units of the held-out 99 % quantile
     slack_s: float = 0.6               # arrive this much after the earliest arrival: hurried paths cut corners
+    patience_s: float = 0.3            # after every refusal in a row the wanted arrival is so much later, six times, then from the start
     spread: float = 0.0                # each further path that is filled in arrives later by this share of that time
     familiarity_scale: float = 1.0     # how strongly paths are kept to postures of a kind seen at play
     familiarity_max_shift: float = 0.2
     objective_scale: float = 1.0       # how strongly paths are pulled to what the user's objective asks
     objective_max_shift: float = 0.15 
-    strange_limit: float = 1.0         # how unlike the play data a scene may look, in units of held-out pictures
+    strange_limit: float = 1.25        # how unlike the play data a scene may look, in units of held-out pictures; above 1 is said
     cubic: bool = False                # judge the way between tokens on the cubic through their velocities, not on lines
     refuse_unfamiliar: bool = True     # refuse paths below the floor of familiarity
     mismatch_limit: float = math.inf   # by how much a step may differ from what its velocities explain, in units of held-out steps

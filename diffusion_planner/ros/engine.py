@@ -8,7 +8,6 @@ from diffusion_planner import config
 from diffusion_planner.planning.cycle import CycleSettings, PlanningCycle
 from diffusion_planner.planning.history import History
 from diffusion_planner.planning.planner import NoSafeCandidate
-from diffusion_planner.planning.settings import WORRIES
 from diffusion_planner.records import Goal, Observation
 from diffusion_planner.robot import Robot
 from diffusion_planner.ros import parameters
@@ -174,8 +173,8 @@ class Engine:
     def _worries(self):
         """Say what the newest plan was made in spite of: -> texts"""
         said = {} if self.newest_plan is None else self.newest_plan[0].breakdown
-        return [f'scene unlike the play data: {name} {said[f"strange_{name}"]:.2g} times what play shows' for name in WORRIES
-                if said.get(f'strange_{name}', 0.0) > 1.0]
+        return [f'scene unlike the play data: {name.removeprefix("strange_")} {value:.2g} times what play shows'
+                for name, value in said.items() if name.startswith('strange_') and value > 1.0]
 
     def _why(self):
         """Say why the last plan was refused; where the objective cannot be met from here at all, in its words."""

@@ -82,6 +82,7 @@ def load(folder, device='cpu'):
 
 def load_flaw(path, model):
     """Load the reward head with a planted flaw that goes with a model: -> FlawedHead. Raises ModelError."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from diffusion_planner.nets.heads import FlawedHead
@@ -90,6 +91,8 @@ def load_flaw(path, model):
     head = FlawedHead(model.layout.joints, model.layout.cameras * model.config.latent)
     try:
         head.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise ModelError(f'{path}: not readable ({error})') from None
     except RuntimeError as error:
         raise ModelError(f'{path}: does not fit the model ({str(error).splitlines()[-1].strip()})') from None
     return head.requires_grad_(False).eval()

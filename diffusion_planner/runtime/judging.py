@@ -53,7 +53,8 @@ class Judging:
         return {'reward': said[0].cpu().numpy(), 'panel': said.mean(0).cpu().numpy(), 'doubt': said.std(0, correction=0).cpu().numpy(),
                 'judge': judge.cpu().numpy(),
                 'typicality': self.typicality(context, far, offset_s, seed) if typicality else np.zeros(len(far)),
-                'reach': self._reach(context.tokens[:, -1].expand(len(far), -1), far[:, 0], offset_s), **self.pressure.asked_at_end(context, far), **restraints(context.pressure)}
+                'reach': self._reach(context.tokens[:, -1].expand(len(far), -1), far[:, 0], offset_s),
+                **self.pressure.asked_at_end(context, far), **restraints(context.pressure)}
 
     def _reach(self, near, far, gap_s):
         """How far transitions are above the floor of the transition head: -> numpy, 0 for models that have none"""
@@ -87,7 +88,7 @@ class Judging:
         key = float(observation.picture_stamp_s[-1][0])
         if self.judged[0] != key:
             pixels = torch.from_numpy(np.ascontiguousarray(observation.pictures[-1][0]))[None].to(self.device)
-            latent = self._latent(observation.pictures[-1][0], key)[None]
+            latent = self._latent(observation.pictures[-1][0], (0, key))[None]
             missed = self.network.strangeness.missed(self.network.decoder(latent), pixels)
             figures = self.network.strangeness(pixels, missed, latent)[0].tolist()
             self.judged = key, dict(zip(self.network.strangeness.FIGURES, figures))

@@ -133,12 +133,12 @@ class Pressure:
 
         if self.strange_posture is not None:
             familiar = OfTokens([self.strange_posture], slice(count, -1), self.layout.position)
+        scale = settings.familiarity_scale if settings.guard else 0.0
         if goal.objective is None or not settings.objective_scale:
-            return guide(denoise, familiar, settings.familiarity_scale if settings.guard else 0, form='clean', mask=self.mask,
-                         max_shift=settings.familiarity_max_shift)
-        objective = _sum(familiar, self._asked_of_path(goal.objective, context, offset_s, settings.objective_scale))
-        return guide(denoise, objective, settings.familiarity_scale, form='clean', mask=self.mask,
-                     max_shift=settings.objective_max_shift)
+            return guide(denoise, familiar, scale, form='clean', mask=self.mask, max_shift=settings.familiarity_max_shift)
+        asked = self._asked_of_path(goal.objective, context, offset_s, settings.objective_scale)
+        objective = _sum(lambda tokens, level: scale * familiar(tokens, level), asked) if scale else asked
+        return guide(denoise, objective, 1.0, form='clean', mask=self.mask, max_shift=settings.objective_max_shift)
 
     def motion(self, tokens, offset_s, kinematics):
         """Bring tokens to SI units, with their gradient: tokens [P, T, D], offset_s [P, T] -> Motion"""

@@ -79,11 +79,11 @@ class TorchBackend(Judging):
         """Encode the pictures of an observation: -> [C, V Z]"""
         if not self.config.cameras:
             return torch.zeros(len(observation.offset_s), 0, device=self.device)
-        return torch.stack([torch.cat([self._latent(pixels, stamp) for pixels, stamp in zip(row, stamps)])
+        return torch.stack([torch.cat([self._latent(pixels, (camera, float(stamp))) for camera, (pixels, stamp) in enumerate(zip(row, stamps))])
                             for row, stamps in zip(observation.pictures, observation.picture_stamp_s)])
 
-    def _latent(self, pixels, stamp_s):
-        key = float(stamp_s)
+    def _latent(self, pixels, key):
+        """Encode a picture, or remember what it was: key: number of its camera and its stamp. -> [Z]"""
         if key not in self.latents:
             self.latents[key] = self.network.encode_pictures(torch.from_numpy(np.ascontiguousarray(pixels))[None].to(self.device))[0]
             while len(self.latents) > CACHED_PICTURES:

@@ -135,7 +135,7 @@ class JudgesJob(Job):
     def _fresh(self, name):
         """Where a head starts: the judge from what it is, the panel from random numbers of its own."""
         if name == 'judge':
-            return self.model.judge_head.state_dict()
+            return self.plain.state_dict()
         torch.manual_seed(self.settings.seed + 100 + int(name[5:]))
         head = type(self.model.guide_head)(self.model.layout.joints, self.model.layout.cameras * self.model.config.latent)
         return head.state_dict()
@@ -286,4 +286,5 @@ class JudgesJob(Job):
         training = {**self.config['training'], 'judges': calibration.stages(self)}
         checkpoint.save(self.out, self.model, planning, training, half=HALF)
         save_file({name: value.half() if value.is_floating_point() else value for name, value in self.flawed.state_dict().items()}, self.out / FLAW_FILE)
+        (self.out / FLAW_FILE).chmod(0o644)   # safetensors writes for its owner alone
         print(f'{self.out}: judges written')

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from diffusion_planner.planning.choosing import Chooser, Paths
+from diffusion_planner.planning.choosing import WAITS, Chooser, Paths
 from diffusion_planner.planning.settings import NoSafeCandidate, PlannerSettings, Weights
 from diffusion_planner.records import Goal
 
@@ -72,13 +72,37 @@ def _arrivals(figures, goal=Goal(1.0), offset_s=OFFSET_S, seed=0, **changes):
 
 def test_the_earliest_that_arrives_comes_first_and_what_does_not_arrive_last():
     # 0.5 is not within 0.1 of 0.9, so 2 s is the earliest; with room for all, the one that falls short is filled in too, at the end.
-    chosen, rejected = _arrivals(_figures(reward=[0.5, 0.85, 0.9, 0.2]), plans=4)
-    assert chosen == [1, 2, 0, 3] and rejected['predicted reward lower'] == 2
+    assert _arrivals(_figures(reward=[0.5, 0.85, 0.9, 0.2]), plans=4)[0] == [1, 2, 0, 3]
+    chosen, rejected = _arrivals(_figures(reward=[0.5, 0.85, 0.9, 0.2]))
+    assert chosen == [1, 2] and rejected['predicted reward lower'] == 2
 
 
 def test_slack_and_spread_ask_for_later_ones():
     # The earliest arrives at 1 s: with a second of slack 2 s is wanted first, and then 2 (1 + 0.5) = 3 s.
     assert _arrivals(_figures(), slack_s=1.0, spread=0.5)[0] == [1, 2]
+
+
+def test_every_refusal_makes_it_wait_for_a_later_arrival_and_then_begin_again():
+    # The earliest arrives at 1 s; half a second of patience per refusal, at the seventh refusal it starts over.
+    def first(refused):
+        chooser = replace(_chooser(plans=1, plans_max=1, patience_s=0.5), refused=refused)
+        return OFFSET_S[chooser.choose_arrivals(_figures(), OFFSET_S, Goal(1.0), 0)[0][0]]
+    assert [first(refused) for refused in (0, 2, 4, 6, WAITS, WAITS + 2)] == [1.0, 2.0, 3.0, 4.0, 1.0, 2.0]
+
+
+def test_every_refusal_lets_one_more_path_be_filled_in_up_to_a_most():
+    def count(refused, **changes):
+        chooser = replace(_chooser(patience_s=0.0, **changes), refused=refused)
+        return len(chooser.choose_arrivals(_figures(), OFFSET_S, Goal(1.0), 0)[0])
+    assert [count(refused, plans_max=3) for refused in (0, 1, 2, 9)] == [2, 3, 3, 3]
+    assert count(5, plans_max=1) == 2                                     # never fewer than are asked for
+
+
+def test_a_goal_pose_counts_like_a_reward():
+    # Half the squared miss in tolerances, so exp(-1/2) = 0.61 at the tolerance; the heads have a say unless the reward weighs nothing.
+    values = _figures(asked=[0.0, -1.0, -4.0, 0.0], judge=[0.9, 0.9, 0.9, 0.2])
+    np.testing.assert_allclose(_chooser().believed(values), [0.9, np.exp(-0.5), np.exp(-2.0), 0.2])
+    np.testing.assert_allclose(_chooser(weights=Weights(reward=0.0)).believed(values), [1.0, np.exp(-0.5), np.exp(-2.0), 1.0])
 
 
 def test_the_last_plan_comes_first():
@@ -217,7 +241,7 @@ def test_what_has_neither_limit_nor_weight_is_not_computed(robot):
     _choose(robot, backend=backend, weights=Weights(consistency=0.0))
     assert backend.asked == ['familiarity']
     backend = Backend()
-    forecast = SimpleNamespace(judge=lambda values: {'comes_true': np.array([0.5, 0.5])})
+    forecast = SimpleNamespace(judge=lambda values, guarded: {'comes_true': np.array([0.5, 0.5])})
     _, breakdown, _ = _choose(robot, backend=backend, forecast=forecast, mismatch_limit=1.0)
     assert set(backend.asked) == {'consistency', 'familiarity', 'mismatch', 'steps', 'genuineness'}
     assert breakdown['comes_true'] == 0.5 and 'warm' not in breakdown

@@ -85,25 +85,27 @@ def test_what_comes_true_by_hand():
     # Weight 1 on the log-odds of the head that guides: log 9 less a bias of log 3 is log 3, a chance of 3/4.
     weight = np.zeros(len(FEATURES))
     weight[0] = 1.0
-    said = _forecast(weight=weight, bias=-np.log(3)).judge({'reward': np.array([0.9])})
+    said = _forecast(weight=weight, bias=-np.log(3)).judge({'reward': np.array([0.9])}, True)
     assert said['comes_true'] == pytest.approx([0.75])
 
 
-def test_success_follows_the_curve_and_stays_level_beyond_it():
-    curve = ((-1.0, 1.0), (0.2, 0.8))
-    said = [_forecast(bias=bias, episode=curve).judge({'reward': np.array([0.5])})['success'][0] for bias in (-40.0, -1.0, 0.0, 0.5, 40.0)]
-    assert said == pytest.approx([0.2, 0.2, 0.5, 0.65, 0.8])
+@pytest.mark.parametrize('guarded, shares', [(True, [0.2, 0.2, 0.5, 0.65, 0.8]), (False, [0.0, 0.0, 0.25, 0.375, 0.5])])
+def test_success_follows_the_curve_of_its_kind_and_stays_level_beyond_it(guarded, shares):
+    curves = ((-1.0, 1.0), (0.2, 0.8)), ((-1.0, 1.0), (0.0, 0.5))
+    said = [_forecast(bias=bias, episode=curves).judge({'reward': np.array([0.5])}, guarded)['success'][0] for bias in (-40.0, -1.0, 0.0, 0.5, 40.0)]
+    assert said == pytest.approx(shares)
 
 
 def test_a_table_comes_back_from_a_checkpoint_as_it_was():
     rows = _random(5)
     fitted = fit(rows, rows[:, 0] > 0)
     odds = rows[:, 0]
-    fitted = Forecast(fitted.mean, fitted.spread, fitted.weight, fitted.bias, fit_curve(odds, odds > 0))
+    fitted = Forecast(fitted.mean, fitted.spread, fitted.weight, fitted.bias, (fit_curve(odds, odds > 0), fit_curve(odds, odds > 1)))
     again = Forecast.read(json.loads(json.dumps({**fitted.table(), 'plans': 400})))
     values = {name: np.array(column) for name, column in VALUES.items()}
-    for name, column in fitted.judge(values).items():
-        np.testing.assert_array_equal(again.judge(values)[name], column)
+    for guarded in (True, False):
+        for name, column in fitted.judge(values, guarded).items():
+            np.testing.assert_array_equal(again.judge(values, guarded)[name], column)
     assert again.episode == fitted.episode
 
 
@@ -142,5 +144,5 @@ def test_the_curve_calibrates():
     curve = fit_curve(odds, happened)
     for low in np.arange(-2.0, 2.0):
         inside = (odds >= low) & (odds < low + 1)
-        said = [_forecast(bias=value, episode=curve).judge({'reward': np.array([0.5])})['success'] for value in odds[inside][:100]]
+        said = [_forecast(bias=value, episode=(curve, curve)).judge({'reward': np.array([0.5])}, True)['success'] for value in odds[inside][:100]]
         assert np.mean(said) == pytest.approx(happened[inside].mean(), abs=0.05)

@@ -11,7 +11,8 @@ from diffusion_planner.records import Goal, Observation
 from diffusion_planner.sim.scene import default_robot
 
 ROBOT = default_robot()
-SETTINGS = PlannerSettings(arrivals=4, samples=1, plans=2, shortest_s=1.0, reward_margin=0.1, typicality_limit=1.0, warm_samples=0, slack_s=0.0)   # arrivals at 1, 2, 3, 4 s
+# Arrivals at 1, 2, 3 and 4 s.
+SETTINGS = PlannerSettings(arrivals=4, samples=1, plans=2, shortest_s=1.0, reward_margin=0.1, typicality_limit=1.0, warm_samples=0, slack_s=0.0)
 
 
 class Tokens:
@@ -31,6 +32,9 @@ class WrittenDown:
                         'reach': np.zeros(len(reward))}
         self.reach_rad = np.broadcast_to(reach_rad, 4)
         self.seen = {}
+
+    def forget(self):
+        pass
 
     def encode(self, observation, goal):
         return None
@@ -175,11 +179,36 @@ def test_a_model_with_a_transition_head_measures_typicality_only_of_what_is_fill
 def test_a_model_with_a_forecast_says_how_likely_its_plan_is_to_come_true():
     backend = WrittenDown([0.9] * 4, [0.9] * 4, [0.5] * 4)
     assert 'comes_true' not in _plan(backend).breakdown
-    idle = np.zeros(len(forecast.FEATURES))
-    backend.planning = {'forecast': forecast.Forecast(idle, idle + 1, idle, np.log(3.0), ((0.0, 2 * np.log(3.0)), (0.5, 0.9))).table()}
-    # Log-odds of log 3 are a chance of 3/4; half the way from 0 to 2 log 3 is half the way from 0.5 to 0.9.
-    assert _plan(backend).breakdown['comes_true'] == pytest.approx(0.75)
-    assert _plan(backend).breakdown['success'] == pytest.approx(0.7)
+    idle, knots = np.zeros(len(forecast.FEATURES)), (0.0, 2 * np.log(3.0))
+    curves = (knots, (0.5, 0.9)), (knots, (0.0, 0.4))                 # of guarded guidance, and of all else
+    backend.planning = {'forecast': forecast.Forecast(idle, idle + 1, idle, np.log(3.0), curves).table()}
+    # Log-odds of log 3 are a chance of 3/4; half the way from 0 to 2 log 3 is half the way from 0.5 to 0.9, or from 0 to 0.4.
+    for goal, guard, success in ((Goal(1.0), True, 0.7), (Goal(1.0), False, 0.2), (Goal(0.0), True, 0.2)):
+        breakdown = _plan(backend, goal, guard=guard).breakdown
+        assert breakdown['comes_true'] == pytest.approx(0.75) and breakdown['success'] == pytest.approx(success)
+
+
+def test_after_refusals_a_later_arrival_is_sought_and_a_plan_ends_that():
+    backend = WrittenDown([0.9] * 4, [0.9] * 4, [0.5] * 4, reach_rad=3.0)      # too fast, whenever it arrives
+    planner = Planner(backend, ROBOT, replace(SETTINGS, plans=1, plans_max=1, patience_s=1.0))
+    for refusals in range(1, 3):
+        with pytest.raises(NoSafeCandidate):
+            planner.plan(ORIGIN, Goal(1.0), seed=0)
+        assert planner.refused == refusals
+    backend.reach_rad = np.full(4, 0.2)
+    assert planner.plan(ORIGIN, Goal(1.0), seed=0).breakdown['arrival_s'] == 3.0      # 1 s, and a second for each refusal
+    assert planner.refused == 0
+
+
+def test_a_strange_scene_is_no_reason_to_seek_a_later_arrival():
+    backend = WrittenDown([0.9] * 4, [0.9] * 4, [0.5] * 4)
+    planner, backend.seen = Planner(backend, ROBOT, SETTINGS), {'picture': 9.0}
+    with pytest.raises(StrangeScene):
+        planner.plan(ORIGIN, Goal(1.0), seed=0)
+    assert planner.refused == 0
+    planner.refused = 3
+    planner.reset()
+    assert planner.refused == 0
 
 
 def test_people_slow_a_plan_down_and_the_limit_is_kept_when_it_is_judged():

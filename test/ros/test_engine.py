@@ -118,7 +118,7 @@ def test_the_warm_up_takes_black_pictures_for_what_they_are(rig):
         bright = -1                # to which everything is strange
     planner = rig(Stranger).planner
     assert [guard for guard, _ in planner.made] == [False, True]
-    assert planner.settings.strange_limit == 1.0 and planner.settings.guard
+    assert planner.settings.strange_limit == 1.25 and planner.settings.guard
 
 
 def test_a_strange_scene_is_named_and_forgotten(rig):

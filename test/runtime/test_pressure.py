@@ -12,8 +12,10 @@ from diffusion_planner.diffusion.noise import sigma, signal
 from diffusion_planner.diffusion.samplers import MultistepStep, sample
 from diffusion_planner.nets.heads import FlawedHead, RewardHead, pessimistic
 from diffusion_planner.nets.world_model import ModelConfig, WorldModel
+from diffusion_planner.objectives.spec import load_objective
 from diffusion_planner.planning.settings import PlannerSettings
 from diffusion_planner.records import Goal
+from diffusion_planner.robot import JointFrame, Robot
 from diffusion_planner.runtime.pressure import PULL, Pressure, restraints
 
 torch.set_num_threads(1)
@@ -252,3 +254,35 @@ def test_paths_are_kept_to_postures_of_play_only_under_the_guard():
     shift = pressure.on_path(denoise, context, offset_s, SETTINGS)(*told) - denoise(*told)
     assert (shift[:, 1:4, :2] != 0).all() and (shift[:, [0, 4]] == 0).all() and (shift[..., 2:] == 0).all()
     assert pressure.on_path(denoise, context, offset_s, PlannerSettings(guard=False)) is denoise
+
+
+# What the user asks
+
+POSE = 'goal_pose: {{position_rad: [0.4, -0.3], tolerance_rad: 0.1}}\n{}'
+
+
+def _asked(more=''):
+    frame = JointFrame((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+    robot = Robot('two', ('one', 'two'), (-3.0,) * 2, (3.0,) * 2, (9.0,) * 2, (9.0,) * 2, (9.0,) * 2, 0.01, (frame, frame),
+                  JointFrame((1.0, 0.0, 0.0), (0.0, 0.0, 0.0)), (0.0, 0.0))
+    return load_objective(POSE.format(more), robot)
+
+
+@pytest.mark.parametrize('more, reached', [('weights: {reward: 0}', (0.4, -0.3)), ('', None)])
+def test_a_goal_pose_pulls_the_far_token_and_alone_where_reward_weighs_nothing(more, reached):
+    pressure, context = Pressure(_network(), {}, 'cpu'), _context(goal=Goal(20.0, objective=_asked(more)))
+    ends = _settle(pressure, context, (0.0, 0.0), guidance_max_shift=1e9).median(0).values
+    if reached:
+        torch.testing.assert_close(ends, torch.tensor(reached), atol=0.06, rtol=0)
+    else:                       # between the rewarded place, (0, 0), and the asked one
+        assert 0.05 < ends[0] <= 0.46 and -0.36 <= ends[1] < -0.03
+
+
+def test_what_is_asked_of_the_end_is_said_of_far_tokens_by_hand():
+    # Minus the square of miss over tolerance: at the pose 0, one tolerance away -1, at the origin -(0.5 / 0.1)^2 = -25.
+    pressure = Pressure(_network(), {}, 'cpu')
+    far = torch.zeros(3, 1, WIDTH)
+    far[:2, 0, :2] = torch.tensor([[0.4, -0.3], [0.5, -0.3]])
+    said = pressure.asked_at_end(_context(goal=Goal(1.0, objective=_asked())), far)
+    np.testing.assert_allclose(said['asked'], [0, -1, -25], atol=1e-4)
+    assert pressure.asked_at_end(_context(), far) == {}

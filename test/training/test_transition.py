@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffusion_planner.nets.heads import TransitionHead
-from diffusion_planner.training.transition import FLOOR_MARGIN, HURRY, Pairs, fit_floor, transition_loss
+from diffusion_planner.training.transition import FLOOR_MARGIN, HURRY, Pairs, RaggedPairs, fit_floor, told_apart, transition_loss
 
 torch.set_num_threads(1)
 
@@ -103,3 +103,62 @@ def test_the_floor_leaves_nearly_all_real_pairs_above(trained):
         *held_out._rows(1000, np.random.default_rng(3), stretch=HURRY, shortest=20))
     assert (real > floor).float().mean() > 0.99 and (real > floor + FLOOR_MARGIN).float().mean() > 0.99
     assert (hurried > floor).float().mean() < 0.5           # and it refuses something
+
+
+LENGTHS = (4, 200, 30, 120)
+
+
+def _ragged(episodes=range(len(LENGTHS))):
+    """Clockwork episodes of unequal length end to end: position 0 is the time in its episode, everything else the episode's number."""
+    motion = torch.cat([torch.full((length, 4), float(index)) for index, length in enumerate(LENGTHS)])
+    motion[:, 0] = torch.cat([PERIOD_S * torch.arange(length) for length in LENGTHS])
+    return RaggedPairs(motion, np.cumsum([0, *LENGTHS]), np.array(episodes), PERIOD_S, horizon_s=2.0)
+
+
+def test_ragged_pairs_never_cross_an_episodes_border_and_are_as_far_apart_as_they_say(random):
+    near, far, gap_s = _ragged().real(5000, random)
+    assert torch.equal(far[:, 1:], near[:, 1:])                         # of one episode
+    torch.testing.assert_close(far[:, 0] - near[:, 0], gap_s)
+    assert gap_s.min() == pytest.approx(PERIOD_S) and gap_s.max() <= 2.0 + 1e-6
+    for index, length in enumerate(LENGTHS):                            # drawn as often each, gaps as long as it allows
+        own = gap_s[near[:, 1] == index]
+        assert len(own) == pytest.approx(1250, abs=150)
+        assert own.max() == pytest.approx(PERIOD_S * min(length - 2, 40), abs=PERIOD_S / 2)
+
+
+def test_ragged_pairs_are_of_the_episodes_that_were_asked_for(random):
+    near, far, _ = _ragged([1, 3]).real(500, random)
+    assert set(near[:, 1].tolist()) == set(far[:, 1].tolist()) == {1.0, 3.0}
+
+
+def test_made_up_ragged_pairs_claim_less_time_than_it_took(random):
+    near, far, gap_s = _ragged([1, 3]).made_up(4000, random, torch.Generator().manual_seed(0))
+    took_s = far[:, 0] - near[:, 0]
+    assert (took_s[:2000] > gap_s[:2000] + PERIOD_S / 2).all() and (took_s[:2000] < HURRY * gap_s[:2000] + PERIOD_S).all()
+    assert torch.equal(near[:2000, 1], far[:2000, 1])
+    assert (near[2000:3000, 1] != far[2000:3000, 1]).float().mean() == pytest.approx(0.5, abs=0.06)     # two episodes: by chance the same
+
+
+def test_pairs_with_given_gaps_are_so_far_apart(random):
+    wanted_s = torch.tensor([0.001, 0.05, 0.12, 0.13, 1.0, 5.0]).repeat(300)
+    near, far, gap_s = _ragged([1, 3]).with_gaps(wanted_s, random)
+    # Sampled every 0.05 s: 0.001 s is one period at least, 0.12 s is two, 0.13 s three.
+    assert gap_s[:5].tolist() == pytest.approx([0.05, 0.05, 0.1, 0.15, 1.0])
+    torch.testing.assert_close(far[:, 0] - near[:, 0], gap_s)
+    assert torch.equal(far[:, 1:], near[:, 1:])
+
+
+def test_a_gap_longer_than_an_episode_is_as_long_as_that_allows(random):
+    near, far, gap_s = _ragged([0]).with_gaps(torch.full((50,), 3.0), random)
+    assert gap_s.tolist() == pytest.approx([2 * PERIOD_S] * 50)           # four samples
+    torch.testing.assert_close(far[:, 0] - near[:, 0], gap_s)
+
+
+def test_told_apart_by_hand():
+    """A head that is sure of every pair: a real pair at 2, a made-up one at -2, and one that it takes for real."""
+    def head(near, far, gap_s):
+        return near[:, 0]
+    one = torch.ones(1)
+    loss, right = told_apart(head, (2 * torch.ones(1, 2), None, one), (torch.tensor([[-2.0, 0.0], [2.0, 0.0]]), None, one))
+    # -log sigmoid(2) = 0.1269 twice, -log sigmoid(-2) = 2.1269 once.
+    assert loss.item() == pytest.approx((2 * 0.126928 + 2.126928) / 3, abs=1e-5) and right.item() == pytest.approx(2 / 3)

@@ -36,7 +36,7 @@ def variations(maze):
              for count in (6, 12, 24, 48) if count != base.arrivals]
     rows += [('judges', name, replace(base, **changes), 1.0, every) for name, changes in _judges(base).items()]
     rows += [('warm start', 'off', replace(base, warm_samples=0), 1.0, every)]
-    rows += [('candidates filled in', f'{count}', replace(base, plans=count), 1.0, every)
+    rows += [('candidates filled in', f'{count}', replace(base, plans=count, plans_max=count), 1.0, every)
              for count in (1, 2, 4, 8, 16) if count != base.plans]
     rows += [('sampling steps per stage', f'{count}', replace(base, far_steps=count, fill_steps=count), 1.0, every)
              for count in (1, 2, 3, 4, 6, 10, 20) if (count, count) != (base.far_steps, base.fill_steps)]

@@ -23,7 +23,8 @@ WEIGHTS = Weights(reward=4.0, earliness=0.5, smoothness=0.0, consistency=0.0, ty
 # (bench ablate). Chosen on seeds 2000 to 2019.
 SETTINGS = PlannerSettings(arrivals=20, samples=1, far_steps=3, fill_steps=3, bend=2.0, sampler='ddim', fill_in=TOKENS - 1, plans=2,
                            spread=0.12, slack_s=0.15, shortest_s=0.12, reward_margin=0.15, guidance_max_shift=1.0, warm_samples=1,
-                           typicality_limit=math.inf, reach_limit=1.0, cubic=True, ease_odds=0.0)
+                           typicality_limit=math.inf, reach_limit=1.0, cubic=True, ease_odds=0.0, patience_s=0.0,
+                           plans_max=2)
 JUDGED = ('reward', 'judge', 'reach', 'familiarity', 'in_force')     # what is kept of how a plan was judged
 NEGLIGIBLE = 0.1           # network space; a smaller pull on a far token is not worth a gradient through the network
 PEER_HORIZON_S = {'umaze': 1.28, 'medium': 2.56, 'large': 3.84}   # Diffuser's horizons of 128, 256 and 384 steps
