@@ -70,7 +70,8 @@ def _caption(report):
              '--episodes', str(report.get('episodes')), '--seed', str(report.get('first_seed'))]
     words += ['--planted-flaw'] * bool(report.get('planted_flaw')) + (['--objective', report['objective']] if report.get('objective') else [])
     weights = f' (sha256 {report["sha256"][:8]})' if report.get('sha256') else ''
-    return (f'{_subject(report)}{weights}, {report.get("episodes")} episodes per setting, first seed {report.get("first_seed")}; '
+    counts = sorted({row['episodes'] for row in report.get('sweep', []) if row.get('episodes')}) or [report.get('episodes')]
+    return (f'{_subject(report)}{weights}, {" or ".join(map(str, counts))} episodes per setting, first seed {report.get("first_seed")}; '
             f'intervals and bands: 95 %.\nRemake: {shlex.join(words)}')
 
 
