@@ -115,7 +115,7 @@ def _mark(settings):
     config = checkpoint.read_config(settings.model)
     apart = ('recommended_scale', 'forecast') if settings.neutral else ('recommended_scale',)
     planning = {name: value for name, value in config['planning'].items() if name not in apart}
-    asked = Path(settings.objective).read_text() if settings.objective else ''
+    asked = [Path(path).read_text() for path in (settings.objective, settings.watched) if isinstance(path, str)]
     parts = VERSION, config['sha256'], json.dumps(planning, sort_keys=True), asked, repr(replace(settings, model=''))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -160,11 +160,12 @@ def sweep(options):
     return [{'scale': settings.guidance_scale, 'mode': mode_of(settings), **summarise(found[settings])} for settings in jobs]
 
 
-def recommend(rows):
+def recommend(rows, current=None):
     """Name the knee and the scale to use, of a sweep's rows: -> {'recommended_scale', 'knee_<mode>'}
 
     The knee is the largest scale up to which success stays within TOLERANCE of the best. What is recommended is, among the guarded
-    scales that do, the one whose plans come true most often, the smaller of two that are within TOLERANCE.
+    scales that do, the one whose plans come true most often, the smaller of two that are within TOLERANCE; and the one that is in
+    use stays where none is better than it by more than that.
     """
     found = {}
     for mode in MODES:
@@ -175,7 +176,8 @@ def recommend(rows):
             found[f'knee_{mode}'] = _last_in_a_row([scale for scale, _ in part], good)
             if mode == 'guarded':
                 kept = {row['scale']: (row['realised_reward'] or [0.0])[0] for row in rows if row['mode'] == mode and row['scale'] in good}
-                found['recommended_scale'] = min(scale for scale, share in kept.items() if share >= max(kept.values()) - TOLERANCE)
+                as_good = [scale for scale, share in kept.items() if share >= max(kept.values()) - TOLERANCE]
+                found['recommended_scale'] = current if current in as_good else min(as_good)
     return found
 
 
@@ -262,8 +264,8 @@ def audit(options, write=True):
     if options.episodes < 1:
         raise ConfigError(f'--episodes: got {options.episodes}, expected at least 1')
     rows = sweep(options)
-    found = recommend(rows)
     planning = checkpoint.read_config(options.model)['planning']
+    found = recommend(rows, planning.get('recommended_scale'))
     shipped = found['recommended_scale'] if write else planning.get('recommended_scale', 1.0)
     if write:
         _write_planning(options.model, {**planning, 'recommended_scale': shipped})
@@ -291,8 +293,9 @@ def constrained(options):
 def flawed(options):
     """Let a head with a planted flaw guide, in every mode; 'zone_entered' is how often the fingertip went to the flaw. -> report"""
     shipped = checkpoint.read_config(options.model)['planning'].get('recommended_scale', 1.0)
+    sound = {'guarded, no flaw': replace(options.settings('guarded', shipped), watched=PATCH)}
     options = replace(options, flaw=True)
-    jobs = {mode: replace(options.settings(mode, shipped), watched=PATCH) for mode in MODES}
+    jobs = {**{mode: replace(options.settings(mode, shipped), watched=PATCH) for mode in MODES}, **sound}
     return {'planted_flaw': True, **_compared(options, shipped, jobs)}
 
 

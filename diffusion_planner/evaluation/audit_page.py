@@ -202,8 +202,10 @@ def _figure(axis, report, name, title, label, kind):
         _log_axis(axis, label)
     else:
         _labelled(axis, label)
+        if max(map(abs, axis.get_ylim())) > 1000:      # what diverges must not flatten all else
+            axis.set_yscale('symlog', linthresh=10.0)
         axis.set_ylim(bottom=0.0 if kind == 'cm' else None)
-    _title(axis, title, _at_the_end(report, name, {'share': '{:.0%}', 'cm': '{:.1f}'}.get(kind, '{:.2g}'), factor))
+    _title(axis, title, _at_the_end(report, name, {'share': '{:.0%}', 'cm': '{:.3g}'}.get(kind, '{:.2g}'), factor))
 
 
 def _at_the_end(report, name, pattern, factor=1.0):

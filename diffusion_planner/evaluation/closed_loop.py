@@ -119,7 +119,9 @@ class Loop:
                 if watch:
                     watch(env, plan)
             if waiting and env.now_s >= waiting[0]:
-                if self._deliver(cycle, *waiting) and settings.alone:
+                if not self._deliver(cycle, *waiting):
+                    next_plan_s = env.now_s
+                elif settings.alone:
                     next_plan_s, end_s = float('inf'), waiting[1].origin_s + waiting[1].offset_s[-1] + SETTLE_S
                 waiting = None
             if waiting is None and env.now_s >= next_plan_s - 1e-9:
@@ -174,7 +176,7 @@ class Loop:
 
     def _deliver(self, cycle, _ready_s, plan, handover):
         """Hand a plan to the controller: -> whether it took it"""
-        chunk = cycle.finish(plan, handover, self.env.now_s)
+        chunk = cycle.finish(plan, handover, self.env.now_s, self.objective)
         if chunk is None:
             return False
         refused = self.env.controller.accept(trajectory(chunk, self.robot.joint_names, self.env.now_s), self.env.now_s)

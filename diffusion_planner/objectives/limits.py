@@ -66,8 +66,13 @@ def keep_out(motion, zone, temperature=None):
 
     keep_out(motion) -> m [P]; inside, the gradient points out through the nearest face
     """
+    return least(clearance(motion, zone), 1, temperature)
+
+
+def clearance(motion, zone):
+    """Measure the same at every point of a motion: -> m [P, T]"""
     signed = _box_m if zone.radius_m is None else _sphere_m
-    return least(signed(motion.tip_m, zone) - zone.margin_m, 1, temperature)
+    return signed(motion.tip_m, zone) - zone.margin_m
 
 
 def joint_margins(motion, robot, margin_rad, temperature=None):

@@ -17,7 +17,7 @@ from diffusion_planner.objectives.motion import Kinematics, Motion, dense, stand
 from diffusion_planner.objectives.temporal_logic import Formula, FormulaError, exclude, parse
 from diffusion_planner.robot import Vector
 
-CREEP = 0.05         # scales of a term by which a path that begins inside a limit may get worse: the arithmetic of its first points
+CREEP = 0.5          # scales of a term by which a path that begins inside a limit may get worse before it gets better: its first points
 LEAST = 10.0         # a score is no worse than minus this, or one term would drown every other judgement
 PER_STRETCH = 8      # points looked at between two tokens
 # A shortfall is measured in these before it is squared, so that a weight of 1 means about as much in any unit.
@@ -186,6 +186,15 @@ class Objective:
                          {name: value.numpy() for name, value in self.share(motion).items()}, broken,
                          self.guidance(motion).clamp(min=-LEAST).numpy())
 
+    def breaches(self, position_rad, velocity_rad_s, offset_s):
+        """Name the zones that a motion really comes too near to, by more than half their margin: arrays [T, J], [T, J], [T] -> names
+
+        For what is about to be commanded: shaping rounds the corners of a plan, and the other half is for the controller.
+        """
+        motion = Motion(*(torch.as_tensor(np.asarray(values), dtype=torch.float64)[None] for values in (position_rad, velocity_rad_s, offset_s)),
+                        self.kinematics)
+        return [zone.name for zone in self.zones if _enters(limits.clearance(motion, zone)[0].numpy(), 0.5 * zone.margin_m)]
+
     def share(self, motion):
         """Split -guidance by term: -> {name: [P]}, fractions that sum to 1, or all 0 where nothing is missing"""
         motion = _dense(motion)
@@ -256,6 +265,14 @@ def _demands(term):
 def _exclude(one, other):
     pair = [demand.formula.comparisons() if demand.formula and not demand.formula.parts else () for demand in (one, other)]
     return all(pair) and exclude(pair[0][0], pair[1][0])
+
+
+def _enters(clearance_m, slack_m):
+    """Tell whether a motion goes into a zone: clearance_m [T]. One that begins inside may leave, but go no deeper and not come back."""
+    outside = np.flatnonzero(clearance_m >= -slack_m)
+    leaves = outside[0] if len(outside) else len(clearance_m)
+    deeper = (clearance_m[:leaves] < clearance_m[0] - CREEP * SCALES['m']).any()
+    return bool(deeper or not (clearance_m[leaves:] >= -slack_m).all())
 
 
 def _dense(motion):

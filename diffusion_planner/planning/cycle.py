@@ -75,17 +75,23 @@ class PlanningCycle:
             handover = self._reference(now_s, now_s + self.settings.lead_s)
         return self.history.observe(handover, now_s), handover
 
-    def finish(self, plan, handover, ready_now_s):
+    def finish(self, plan, handover, ready_now_s, objective=None):
         """Shape a plan into a chunk from exactly the handover state; the chunk counts as running from here on.
 
-        finish(plan, handover, ready_now_s) -> ActionChunk, or None with a counter raised. The caller hands the chunk to the
-        controller at once, or withdraws it.
+        finish(plan, handover, ready_now_s, objective) -> ActionChunk, or None with a counter raised. The caller hands the chunk to
+        the controller at once, or withdraws it. A chunk that enters a zone of the objective, its brake tail included, is none: so
+        whatever runs, even if nothing ever replaces it, stays out.
         """
         self.plans += 1
         try:
             chunk = shape(plan.offset_s, plan.position_rad, plan.velocity_rad_s, handover, self.limits, self.settings.chunk_s)
         except ValueError:   # a plan that is not finite, or no way to come to rest
             self._reject(['cannot be shaped'])
+            return None
+        if objective is not None and (zones := objective.breaches(chunk.position_rad, chunk.velocity_rad_s, chunk.offset_s)):
+            self.last_refusal = f'the chunk would enter {", ".join(zones)}'
+            self.rejected['zone entered by the chunk'] += 1
+            self.planner.disown()
             return None
         with self._lock:
             self._notice_jump()

@@ -79,6 +79,10 @@ class Planner:
         self.previous, self.refused = None, 0
         self.backend.forget()
 
+    def disown(self):
+        """Take back the last plan: what came of it was refused. The next one does not go on with it."""
+        self.previous, self.refused = None, self.refused + 1
+
     def plan(self, observation, goal, seed, deadline_s=None, stop_after=None):
         """Return the best imagined plan from the observation's origin and how it was judged.
 

@@ -106,7 +106,7 @@ class Worker(threading.Thread):
             if not isinstance(refused, StrangeScene):   # which no other seed makes familiar: that waits for the next period
                 self._next_s = now_s   # at once, with another seed
             return
-        chunk = self.cycle.finish(plan, handover, self.hooks.now_s())
+        chunk = self.cycle.finish(plan, handover, self.hooks.now_s(), goal.objective)
         if chunk is None or not self._send(chunk):
             self._next_s = now_s
         self.hooks.report(plan, goal, seed)

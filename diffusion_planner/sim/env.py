@@ -68,7 +68,7 @@ class ArmEnv:
         self.controller.reset(np.array(self.scene.start_rad))
         self.begun, self.touch = self.steps, Touch()
         self.contacts, self.was_touching, self.violations, self.last_velocity = 0, False, 0, None
-        self.zone_entries = 0
+        self.zone_entries, self.was_outside = 0, False
         if self.trace is not None:
             self.trace.clear()
 
@@ -85,7 +85,9 @@ class ArmEnv:
         tip_m = self.world.tip_m()
         rewarded = float(reward(tip_m, self.scene.target_m))
         self.touch.update(self.elapsed_s, rewarded > 0)
-        self.zone_entries += any(inside(tip_m, zone) for zone in self.zones)
+        within = any(inside(tip_m, zone) for zone in self.zones)
+        self.was_outside |= not within     # an arm that begins inside has not entered
+        self.zone_entries += within and self.was_outside
         if self.trace is not None and (self.steps - self.begun) % self.settings.joint_every == 0:
             self.trace.append((self.now_s, tip_m, rewarded))
 

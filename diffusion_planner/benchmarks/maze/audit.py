@@ -56,8 +56,9 @@ def summarise(maze, results):
 
 def _report(folder, maze_name, options, rows, results, write):
     # Success here is of whole episodes, in which a hundred replans hide much: the knee is that of the promises that come true.
-    found = audit.recommend([{**row, 'success': row['realised_reward'] or [0.0]} for row in rows if row['scale']])
     config = checkpoint.read_config(folder)
+    found = audit.recommend([{**row, 'success': row['realised_reward'] or [0.0]} for row in rows if row['scale']],
+                            config['planning'].get('recommended_scale', 1.0))
     shipped = found['recommended_scale'] if write else config['planning'].get('recommended_scale', 1.0)
     if write:
         checkpoint.write_config(folder, {**config, 'planning': {**config['planning'], 'recommended_scale': shipped}})
