@@ -83,6 +83,7 @@ def audit(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', 
           plots: Annotated[Path, typer.Option(help='Write the page of plots to this file.')] = Path('runs/audit.png'),
           maze: Annotated[Optional[str], typer.Option(help='Audit the planner in this maze instead: umaze, medium or large.')] = None,
           objective: Objective = None,
+          crossing: Annotated[bool, typer.Option('--crossing', help='With --objective: only scenes whose way leads across the wall.')] = False,
           planted_flaw: Annotated[bool, typer.Option(
               '--planted-flaw', help='Measure what becomes of it when a reward head with a planted flaw guides.')] = False,
           parts: Annotated[bool, typer.Option('--parts', help='Take the guard apart at eight times the shipped scale.')] = False,
@@ -104,6 +105,7 @@ def audit(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', 
         report = audit_maze(run.Options(seeds=episodes, first_seed=seed, models=model or Path('models'), work=work, workers=workers), maze, write)
     else:
         options = auditing.Options(_whole(model or Path(DEFAULT_MODEL)), episodes, seed, objective=_objective(objective), flaw=planted_flaw,
+                                   crossing=crossing and objective is not None,
                                    work=work, workers=workers, **({'scales': tuple(scales)} if scales else {}))
         if objective or planted_flaw or parts:
             report = (auditing.constrained if objective else auditing.flawed if planted_flaw else auditing.parts)(options)

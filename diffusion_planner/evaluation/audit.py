@@ -5,6 +5,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from diffusion_planner.evaluation.metrics import mean_interval, wilson
 from diffusion_planner.planning import forecast
 from diffusion_planner.runtime import checkpoint
 from diffusion_planner.sim.env import ArmEnv
+from diffusion_planner.sim.scene import default_robot, sample_scene
 from diffusion_planner.statistics import roc_area
 
 PATCH = ((0.50, 0.27, 0.06), 0.12)             # centre_m, radius_m of the bare patch that the planted flaw rewards, as in training.flaw
@@ -44,6 +46,7 @@ class Options:
     scales: tuple = SWEEP['guarded']
     objective: Path | None = None
     flaw: bool = False
+    crossing: bool = False     # only scenes in which the arm starts on one side and the target lies on the other
     fitting: bool = False      # the combined judge is what is sought: whatever the checkpoint has of it is left out
     work: Path = Path('runs/audit')
     workers: int = 2
@@ -65,8 +68,7 @@ def run(options, jobs, title='episodes', seed=None):
         TextColumn,
         TimeRemainingColumn,
     )
-    first = options.seed if seed is None else seed
-    wanted = range(first, first + options.episodes)
+    wanted = _scenes(options, options.seed if seed is None else seed)
     ledgers = {settings: Ledger(options.work / f'{_mark(settings)}.jsonl', _mark(settings)) for settings in jobs}
     work = [(settings, missing[start:start + PER_JOB]) for settings, ledger in ledgers.items()
             if (missing := [number for number in wanted if number not in ledger.results]) for start in range(0, len(missing), PER_JOB)]
@@ -83,6 +85,19 @@ def run(options, jobs, title='episodes', seed=None):
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return {settings: [ledger.results[number] for number in wanted] for settings, ledger in ledgers.items()}
+
+
+def _scenes(options, first):
+    """The scenes to run: -> seeds, as many as there are episodes"""
+    if not options.crossing:
+        return range(first, first + options.episodes)
+    return list(islice((seed for seed in count(first) if _crosses(seed)), options.episodes))
+
+
+@lru_cache(maxsize=None)
+def _crosses(seed):
+    scene = sample_scene(seed)
+    return default_robot().tip_m(np.array(scene.start_rad))[1] * scene.target_m[1] < 0
 
 
 @lru_cache(maxsize=None)
@@ -293,7 +308,7 @@ def constrained(options):
 def flawed(options):
     """Let a head with a planted flaw guide, in every mode; 'zone_entered' is how often the fingertip went to the flaw. -> report"""
     shipped = checkpoint.read_config(options.model)['planning'].get('recommended_scale', 1.0)
-    sound = {'guarded, no flaw': replace(options.settings('guarded', shipped), watched=PATCH)}
+    sound = {'guarded, no flaw': replace(options.settings('guarded', shipped), watched=PATCH, flaw=False)}
     options = replace(options, flaw=True)
     jobs = {**{mode: replace(options.settings(mode, shipped), watched=PATCH) for mode in MODES}, **sound}
     return {'planted_flaw': True, **_compared(options, shipped, jobs)}
@@ -317,7 +332,8 @@ def _compared(options, shipped, jobs):
     found = run(options, list(jobs.values()), 'closed loop')
     rows = [{'name': name, 'time_to_target_s': mean_interval([row['time_to_target_s'] or row['elapsed_s'] for row in found[settings]]),
              'scale': shipped, 'mode': mode_of(settings), **summarise(found[settings])} for name, settings in jobs.items()]
-    return {'model': str(options.model), 'episodes': options.episodes, 'first_seed': options.seed, 'scale': shipped, 'rows': rows}
+    return {'model': str(options.model), 'episodes': options.episodes, 'first_seed': options.seed, 'crossing': options.crossing,
+            'scale': shipped, 'rows': rows}
 
 
 def show_compared(report):
