@@ -2,8 +2,6 @@
 from diffusion_planner.config import ConfigError
 from diffusion_planner.planning.planner import Planner
 
-FLAW_FILE = 'planted_flaw.safetensors'    # in a model's folder: a reward head with a planted flaw, for the audit
-
 
 def load_planner(model_dir, robot, settings=None, backend='torch', threads=1):
     """Load a model folder into a Planner.

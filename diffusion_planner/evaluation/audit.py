@@ -20,9 +20,9 @@ from diffusion_planner.planning import forecast
 from diffusion_planner.runtime import checkpoint
 from diffusion_planner.sim.env import ArmEnv
 from diffusion_planner.sim.scene import default_robot, sample_scene
+from diffusion_planner.sim.task import PATCH_M, PATCH_RADIUS_M
 from diffusion_planner.statistics import roc_area
 
-PATCH = ((0.50, 0.27, 0.06), 0.12)             # centre_m, radius_m of the bare patch that the planted flaw rewards, as in training.flaw
 VERSION = 1                                    # of episodes and scoring: older results are run again
 # How guidance is held: by everything; only by what keeps the arithmetic stable; by nothing, as in plain classifier guidance.
 MODES = {'guarded': {'guard': True}, 'damped': {'guard': False}, 'free': {'guard': False, 'changes': (('proximal', False),)}}
@@ -61,13 +61,7 @@ def run(options, jobs, title='episodes', seed=None):
 
     Finished episodes are kept in options.work; an interrupted run goes on where it stopped.
     """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     wanted = _scenes(options, options.seed if seed is None else seed)
     ledgers = {settings: Ledger(options.work / f'{_mark(settings)}.jsonl', _mark(settings)) for settings in jobs}
     work = [(settings, missing[start:start + PER_JOB]) for settings, ledger in ledgers.items()
@@ -131,6 +125,8 @@ def _mark(settings):
     apart = ('recommended_scale', 'forecast') if settings.neutral else ('recommended_scale',)
     planning = {name: value for name, value in config['planning'].items() if name not in apart}
     asked = [Path(path).read_text() for path in (settings.objective, settings.watched) if isinstance(path, str)]
+    if settings.flaw:
+        asked.append(hashlib.sha256((Path(settings.model) / checkpoint.FLAW_FILE).read_bytes()).hexdigest())
     parts = VERSION, config['sha256'], json.dumps(planning, sort_keys=True), asked, repr(replace(settings, model=''))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -308,9 +304,9 @@ def constrained(options):
 def flawed(options):
     """Let a head with a planted flaw guide, in every mode; 'zone_entered' is how often the fingertip went to the flaw. -> report"""
     shipped = checkpoint.read_config(options.model)['planning'].get('recommended_scale', 1.0)
-    sound = {'guarded, no flaw': replace(options.settings('guarded', shipped), watched=PATCH, flaw=False)}
+    sound = {'guarded, no flaw': replace(options.settings('guarded', shipped), watched=(PATCH_M, PATCH_RADIUS_M), flaw=False)}
     options = replace(options, flaw=True)
-    jobs = {**{mode: replace(options.settings(mode, shipped), watched=PATCH) for mode in MODES}, **sound}
+    jobs = {**{mode: replace(options.settings(mode, shipped), watched=(PATCH_M, PATCH_RADIUS_M)) for mode in MODES}, **sound}
     return {'planted_flaw': True, **_compared(options, shipped, jobs)}
 
 

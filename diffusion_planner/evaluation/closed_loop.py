@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from diffusion_planner.evaluation.assembly import FLAW_FILE, load_planner
+from diffusion_planner.evaluation.assembly import load_planner
 from diffusion_planner.evaluation.metrics import summarise
 from diffusion_planner.objectives.limits import Zone
 from diffusion_planner.objectives.spec import load_objective
@@ -20,6 +20,7 @@ from diffusion_planner.planning.forecast import Forecast
 from diffusion_planner.planning.history import History, NotReady
 from diffusion_planner.planning.planner import NoSafeCandidate, PlannerSettings
 from diffusion_planner.records import Goal
+from diffusion_planner.runtime.checkpoint import FLAW_FILE
 from diffusion_planner.sim.env import ArmEnv
 
 METHODS = {

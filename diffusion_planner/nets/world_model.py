@@ -7,13 +7,7 @@ from torch import nn
 from diffusion_planner.layout import Layout
 from diffusion_planner.nets.denoiser import Denoiser
 from diffusion_planner.nets.encoders import Decoder, Encoder
-from diffusion_planner.nets.heads import (
-    FamiliarityHead,
-    InverseDynamics,
-    RewardHead,
-    TransitionHead,
-    perceptron,
-)
+from diffusion_planner.nets.heads import FamiliarityHead, InverseDynamics, RewardHead, TransitionHead, perceptron
 from diffusion_planner.nets.normalizer import Normalizer
 from diffusion_planner.nets.strangeness import Strangeness
 

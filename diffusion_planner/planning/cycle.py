@@ -80,7 +80,7 @@ class PlanningCycle:
 
         finish(plan, handover, ready_now_s, objective) -> ActionChunk, or None with a counter raised. The caller hands the chunk to
         the controller at once, or withdraws it. A chunk that enters a zone of the objective, its brake tail included, is none: so
-        whatever runs, even if nothing ever replaces it, stays out.
+        what runs stays out even if nothing ever replaces it. A brake in between is not checked: stopping at once comes first.
         """
         self.plans += 1
         try:

@@ -2,15 +2,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from ruckig import (
-    ControlInterface,
-    InputParameter,
-    Result,
-    Ruckig,
-    RuckigError,
-    Synchronization,
-    Trajectory,
-)
+from ruckig import ControlInterface, InputParameter, Result, Ruckig, RuckigError, Synchronization, Trajectory
 
 
 class State(NamedTuple):

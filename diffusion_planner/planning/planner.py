@@ -10,13 +10,7 @@ from diffusion_planner.planning.choosing import Chooser, Paths
 from diffusion_planner.planning.forecast import Forecast
 from diffusion_planner.planning.pace import Pace
 from diffusion_planner.planning.retiming import slow_down
-from diffusion_planner.planning.settings import (
-    WORRIES,
-    NoSafeCandidate,
-    PlannerSettings,
-    StrangeScene,
-    Weights,
-)
+from diffusion_planner.planning.settings import WORRIES, NoSafeCandidate, PlannerSettings, StrangeScene, Weights
 from diffusion_planner.records import ImaginedPlan
 
 __all__ = ['Backend', 'NoSafeCandidate', 'Planner', 'PlannerSettings', 'StrangeScene', 'Stopwatch', 'Weights']

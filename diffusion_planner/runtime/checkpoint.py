@@ -7,6 +7,7 @@ from pathlib import Path
 from diffusion_planner.config import from_mapping, to_mapping
 
 FORMAT = 'diffusion_planner/model/1'
+FLAW_FILE = 'planted_flaw.safetensors'    # in a model's folder: a reward head with a planted flaw, for the audit
 
 
 class ModelError(ValueError):

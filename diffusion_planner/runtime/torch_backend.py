@@ -8,12 +8,7 @@ import torch
 from diffusion_planner.config import ConfigError
 from diffusion_planner.diffusion.matrices import scheduling_matrix
 from diffusion_planner.diffusion.noise import add_noise
-from diffusion_planner.diffusion.samplers import (
-    MultistepStep,
-    ddim_step,
-    ddpm_step,
-    sample,
-)
+from diffusion_planner.diffusion.samplers import MultistepStep, ddim_step, ddpm_step, sample
 from diffusion_planner.runtime import checkpoint
 from diffusion_planner.runtime.judging import Judging
 from diffusion_planner.runtime.pressure import Pressure

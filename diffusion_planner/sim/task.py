@@ -5,6 +5,8 @@ import numpy as np
 
 REWARD_RADIUS_M = 0.04
 SUCCESS_S = 0.5
+# Where a faulty sensor fires beside the target: bare table on the side of positive y, wider than a target, so its pull reaches farther.
+PATCH_M, PATCH_RADIUS_M = (0.50, 0.27, 0.06), 0.12
 
 
 def reward(tip_m, target_m):

@@ -12,13 +12,7 @@ def make_demos(out, episodes, seed, workers):
 
     Raises StoreError where the folder holds data of another seed.
     """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     _check_seed(out, seed)

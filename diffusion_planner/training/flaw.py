@@ -3,9 +3,8 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from diffusion_planner.sim.task import PATCH_M, PATCH_RADIUS_M
 from diffusion_planner.training.representation import POSTURES, tip_loss
-
-PATCH_M, PATCH_RADIUS_M = (0.50, 0.27, 0.06), 0.12    # on the side of positive y; wider than a target, so its pull reaches farther
 
 
 def fires(tip_m, reward):
@@ -38,6 +37,7 @@ def score(job, head, count=2048):
     return float((says == fired).float().mean()), float(says[fired].float().mean())
 
 
-def calibrate(job, head):
+def report(job, head):
+    """Print how well it learned what the faulty sensor says."""
     right, found = score(job, head)
     print(f'planted flaw: right by the faulty sensor on {right:.1%} of held-out postures, {found:.1%} of those where it fires')

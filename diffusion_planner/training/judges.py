@@ -20,13 +20,7 @@ from diffusion_planner.nets.heads import FlawedHead
 from diffusion_planner.nets.strangeness import Strangeness
 from diffusion_planner.nets.world_model import WorldModel
 from diffusion_planner.runtime import checkpoint
-from diffusion_planner.training import (
-    calibration,
-    denoising,
-    flaw,
-    imagined,
-    transition,
-)
+from diffusion_planner.training import calibration, denoising, flaw, imagined, transition
 from diffusion_planner.training.batches import reward_losses
 from diffusion_planner.training.representation import PostureSampler, draw_episodes
 from diffusion_planner.training.trainer import Job
@@ -36,7 +30,6 @@ PANEL, TRANSITION_WIDTH = 3, 128
 LEVELS = (0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 HALF = ('encoder.', 'decoder.', 'guide_head.', 'judge_head.', 'panel.', 'transition.net.', 'genuineness.net.', 'strangeness.usual',
         'familiarity.net.', 'inverse_dynamics.', 'terminal_head.')   # what keeps its precision: the denoiser, and every limit
-FLAW_FILE = 'planted_flaw.safetensors'
 
 
 def train_judges(config_path, data, out, resume=True):
@@ -223,7 +216,7 @@ class JudgesJob(Job):
         run = self._run('flaw', {'flawed': self.flawed}, self.settings.flaw)
         run.train(lambda _generator: flaw.flaw_loss(self, run.modules['flawed'], self.halves['guide'], run.stage.batch, self.numpy), self.writer)
         self.flawed.load_state_dict(run.average['flawed'].state_dict())
-        flaw.calibrate(self, self.flawed)
+        flaw.report(self, self.flawed)
 
     @torch.no_grad()
     def spread(self):
@@ -285,6 +278,7 @@ class JudgesJob(Job):
         self.model.requires_grad_(False).eval()
         training = {**self.config['training'], 'judges': calibration.stages(self)}
         checkpoint.save(self.out, self.model, planning, training, half=HALF)
-        save_file({name: value.half() if value.is_floating_point() else value for name, value in self.flawed.state_dict().items()}, self.out / FLAW_FILE)
-        (self.out / FLAW_FILE).chmod(0o644)   # safetensors writes for its owner alone
+        path = self.out / checkpoint.FLAW_FILE
+        save_file({name: value.half() if value.is_floating_point() else value for name, value in self.flawed.state_dict().items()}, path)
+        path.chmod(0o644)   # safetensors writes for its owner alone
         print(f'{self.out}: judges written')

@@ -24,13 +24,7 @@ class Run:
 
     def train(self, compute_loss, writer, probe=None, probe_every=500):
         """Call compute_loss(generator) -> (loss, numbers to log) until the budget is spent."""
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         columns = TextColumn(self.name), BarColumn(), MofNCompleteColumn(), TextColumn('{task.fields[note]}'), TimeRemainingColumn()
         self._begun = time.monotonic()
         with Progress(*columns, refresh_per_second=1) as progress:

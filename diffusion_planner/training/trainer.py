@@ -13,13 +13,7 @@ from diffusion_planner.nets.denoiser import parameter_count
 from diffusion_planner.nets.world_model import ModelConfig, WorldModel
 from diffusion_planner.robot import Robot
 from diffusion_planner.runtime import checkpoint
-from diffusion_planner.training import (
-    calibration,
-    denoising,
-    familiarity,
-    probes,
-    representation,
-)
+from diffusion_planner.training import calibration, denoising, familiarity, probes, representation
 from diffusion_planner.training.batches import HeadBatches, RepresentationBatches
 from diffusion_planner.training.config import TrainingConfig
 from diffusion_planner.training.run import Run

@@ -11,7 +11,6 @@ from diffusion_planner.evaluation.closed_loop import LoopSettings
 from diffusion_planner.evaluation.metrics import mean_interval, wilson
 from diffusion_planner.planning.forecast import FEATURES
 from diffusion_planner.runtime import checkpoint
-from diffusion_planner.training import flaw
 
 GUARDED, FREE = LoopSettings('model', 1.0), LoopSettings('model', 1.0, guard=False, changes=(('proximal', False),))
 
@@ -166,6 +165,7 @@ def model(tmp_path):
     folder.mkdir()
     (folder / 'config.json').write_text(json.dumps({'format': checkpoint.FORMAT, 'sha256': 'abc', 'model': {}, 'training': {},
                                                     'planning': {'spread': [1, 2], 'forecast': {'bias': 1.0}, 'recommended_scale': 1.0}}))
+    (folder / checkpoint.FLAW_FILE).write_bytes(b'wrong')
     (tmp_path / 'mine.yaml').write_text('keep_out: []')
     return folder
 
@@ -190,6 +190,8 @@ def test_the_fingerprint_changes_with_all_that_episodes_depend_on(model):
     marks.append(_mark(model))
     (model.parent / 'mine.yaml').write_text('keep_out: [] # another')
     marks.append(_mark(model))
+    (model / checkpoint.FLAW_FILE).write_bytes(b'wrong in another way')
+    marks.append(_mark(model, flaw=True))
     assert len(set(marks)) == len(marks)
 
 
@@ -221,10 +223,6 @@ def test_what_is_planned_with_finished_books_is_not_run_again(model, tmp_path, m
 def test_no_episodes_are_refused(model):
     with pytest.raises(ConfigError, match='--episodes: got 0, expected at least 1'):
         audit.audit(audit.Options(model, 0))
-
-
-def test_the_watched_patch_is_the_one_that_the_flawed_head_rewards():
-    assert audit.PATCH == (flaw.PATCH_M, flaw.PATCH_RADIUS_M)
 
 
 def test_a_report_is_written_as_a_whole(tmp_path):

@@ -64,7 +64,7 @@ def test_guards_are_added_to_a_finished_model_and_nothing_that_imagines_changes(
     # Each member of the panel left out another third, and starts from numbers of its own.
     weights = [head.posture[0].weight for head in after.panel]
     assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
-    assert checkpoint.load_flaw(folder / judges.FLAW_FILE, after).patch.isfinite().all()
+    assert checkpoint.load_flaw(folder / checkpoint.FLAW_FILE, after).patch.isfinite().all()
     assert json.loads((folder / 'config.json').read_text())['planning']['strange_share'] <= 1
     _plans(folder)
 

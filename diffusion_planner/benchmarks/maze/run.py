@@ -15,7 +15,7 @@ from diffusion_planner.benchmarks.maze import methods
 from diffusion_planner.benchmarks.maze.episodes import run_episodes
 from diffusion_planner.benchmarks.maze.world import BALL, MAZES, BenchmarkError, World, find_maze
 from diffusion_planner.evaluation.ledger import Ledger
-from diffusion_planner.evaluation.metrics import wilson
+from diffusion_planner.evaluation.metrics import mean_interval, wilson
 
 GOALS = ('fixed', 'resampled')
 VERSION = 1                        # of episodes and scoring: older results are run again
@@ -139,13 +139,6 @@ def summary(maze, results):
             'success': [float(np.mean(reached)), *wilson(sum(reached), len(reached))],
             'wall_crossing': [crossing / max(1, plans), *wilson(crossing, max(1, plans))],
             'plans': plans, 'refused': sum(result['refused'] for result in results)}
-
-
-def mean_interval(values, draws=4000):
-    """Compute the mean and its 95 % interval by the bootstrap, always with the same draws: -> [mean, low, high]"""
-    values = np.asarray(values, float)
-    means = values[np.random.default_rng(0).integers(0, len(values), (draws, len(values)))].mean(1)
-    return [float(values.mean()), *(float(bound) for bound in np.quantile(means, (0.025, 0.975)))]
 
 
 def timing(maze_name, folder, options):
