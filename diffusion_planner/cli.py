@@ -24,6 +24,7 @@ Scale = Annotated[Optional[float], typer.Option(min=0, max=100, show_default="th
 Objective = Annotated[Optional[Path], typer.Option('--objective', help='Objective with constraints, YAML; see config/objectives.')]
 Report = Annotated[Optional[Path], typer.Option('--json', help='Write the results to this file.')]
 Data = Annotated[Path, typer.Option(help='Folder of recorded episodes.')]
+Domain = Annotated[Optional[int], typer.Option(min=0, max=232, help='ROS_DOMAIN_ID to use instead of a free one.')]
 
 
 @app.callback()
@@ -138,6 +139,42 @@ def sim(episodes: Episodes = 10, seed: Seed = 0, guidance_scale: Scale = None, m
                                         objective=objective, guard=guard, oddity=oddity)))
 
 
+@app.command()
+def soak(minutes: Annotated[float, typer.Option(min=0.1, max=10_000, help='How long.')] = 10.0,
+         seed: Annotated[int, typer.Option(min=0, help='Seed of the faults, and of the first scene.')] = 0,
+         model: Model = Path(DEFAULT_MODEL), json: Report = None, domain: Domain = None):
+    """Run planner and simulator with faults at random, and count what must not happen."""
+    from diffusion_planner.ros.soak import SoakOptions, run_soak
+    raise typer.Exit(run_soak(SoakOptions(_whole(model), minutes, seed, json, domain)))
+
+
+@app.command()
+def robot(urdf: Annotated[Path, typer.Argument(help='URDF file, its xacro expanded.')],
+          tip: Annotated[str, typer.Option(help='Link at the fingertip.')],
+          base: Annotated[Optional[str], typer.Option(help='Link that positions are measured from.', show_default="the URDF's root")] = None,
+          name: Annotated[Optional[str], typer.Option(help='What to call the robot.', show_default="the URDF's name")] = None,
+          acceleration: Annotated[Optional[float], typer.Option(help='At most this, every joint, in rad/s^2.', show_default="the URDF's, or 2")] = None,
+          jerk: Annotated[Optional[float], typer.Option(help='At most this, every joint, in rad/s^3.', show_default="the URDF's, or 20")] = None,
+          home: Annotated[Optional[str], typer.Option(help='Posture to begin from, in rad: 0,-0.3,0 and so on.', show_default='zero, or mid-range')] = None,
+          period: Annotated[float, typer.Option(help='Period of the controller, in s.')] = 0.01,
+          out: Annotated[Optional[Path], typer.Option(help='Write a new file instead of showing it.')] = None):
+    """Make a robot file from a URDF, to be checked and completed by hand."""
+    from diffusion_planner import urdf as description
+    from diffusion_planner.config import ConfigError
+    try:
+        posture = None if home is None else [float(angle) for angle in home.split(',')]
+    except ValueError:
+        raise ConfigError(f'--home: got {home!r}, expected numbers with commas between them') from None
+    if out is not None and out.exists():
+        raise ConfigError(f'--out: got {out}, which is there already, expected a new file')
+    made = description.robot_from_urdf(urdf.read_bytes(), tip, base, None, name, acceleration, jerk, posture, period, str(urdf))
+    text = description.to_yaml(made, f'Made from {urdf.name}: {base or "its root"} to {tip}.')
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_text(text)
+
+
 bench = typer.Typer(help='Benchmarks against the field; need the benchmark extra.', no_args_is_help=True)
 app.add_typer(bench, name='bench')
 
@@ -174,6 +211,68 @@ def bench_guard(model: Model = Path(DEFAULT_MODEL), count: Count = 30, seed: See
     """Time plans with guard and judges and without, in turn."""
     from diffusion_planner.benchmarks import guard
     guard.show(guard.measure(_whole(model), count, seed))
+
+
+@bench.command('seams')
+def bench_seams(replans: Annotated[int, typer.Option(min=1, help='How many chunks take over from one before.')] = 10, seed: Seed = 3000,
+                model: Model = Path(DEFAULT_MODEL),
+                json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/seams.json'),
+                plot: Annotated[Path, typer.Option(help='Write the picture to this file.')] = Path('runs/seams.png')):
+    """Show what the controller commands where one chunk takes over from another, and what it would with positions alone."""
+    from diffusion_planner.benchmarks import seams
+    found = seams.measure(_whole(model), replans, seed)
+    seams.write(found, json)
+    seams.show(found)
+    seams.draw(json, plot)
+    typer.echo(f'{json}, {plot}')
+
+
+@bench.command('dropout')
+def bench_dropout(model: Model = Path(DEFAULT_MODEL), episodes: Episodes = 100, seed: Seed = 1000, workers: Workers = 2,
+                  json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/dropout.json')):
+    """Measure success while a share of the camera's pictures never arrives."""
+    from diffusion_planner.benchmarks import dropout
+    dropout.show(dropout.measure(_whole(model), episodes, seed, json, workers))
+
+
+@bench.command('camera')
+def bench_camera(seconds: Annotated[float, typer.Option(min=1, max=3600, help='Length of each run.')] = 20.0,
+                 width: Annotated[int, typer.Option(min=1, max=4096)] = 640, height: Annotated[int, typer.Option(min=1, max=4096)] = 480,
+                 rate: Annotated[float, typer.Option(min=1, max=1000, help='Pictures per second.')] = 30.0,
+                 readers: Annotated[int, typer.Option(min=1, max=16, help='Processes that listen.')] = 1,
+                 every_qos: Annotated[bool, typer.Option('--every-qos', help="Not only the planner's quality of service.")] = False,
+                 domain: Annotated[Optional[int], typer.Option(min=0, max=232, help='ROS_DOMAIN_ID to use instead of a free one.')] = None,
+                 json: Report = None):
+    """Count the pictures that are lost between two processes, with and without the Fast DDS profiles."""
+    from diffusion_planner.benchmarks import camera
+    from diffusion_planner.ros import domains
+    with domains.lease(domain):
+        report = camera.measure(camera.Options(seconds, width, height, rate, readers, every_qos), typer.echo)
+    if json:
+        camera.write(report, json)
+    camera.show(report)
+
+
+@bench.command('kills')
+def bench_kills(kills: Annotated[int, typer.Option(min=1, max=1000, help='How many.')] = 20, seed: Seed = 0, model: Model = Path(DEFAULT_MODEL),
+                json: Report = None, domain: Domain = None):
+    """Kill the planner while the arm moves, and see whether it comes to rest in time and within limits."""
+    from diffusion_planner.benchmarks import kills as benchmark
+    from diffusion_planner.ros import rig
+    raise typer.Exit(rig.carry_out(rig.real_time(_whole(model), seed), domain, lambda made: benchmark.run(made, kills, seed, json)))
+
+
+@bench.command('turnaround')
+def bench_turnaround(seconds: Annotated[float, typer.Option(min=1, max=36_000, help='How long.')] = 60.0, seed: Seed = 0,
+                     model: Model = Path(DEFAULT_MODEL), json: Report = None, domain: Domain = None,
+                     stall: Annotated[bool, typer.Option('--stall', help='Measure instead what a planner that stalls for two seconds does to callbacks.')] = False):
+    """Time the way from the newest picture to the published chunk, stage by stage, on the wall clock as on a real arm."""
+    from diffusion_planner.benchmarks import turnaround
+    from diffusion_planner.ros import domains, rig
+    if stall:
+        with domains.lease(domain):
+            raise typer.Exit(turnaround.run_stalls(seconds, json))
+    raise typer.Exit(rig.carry_out(rig.on_the_wall_clock(_whole(model), seed), domain, lambda made: turnaround.run(made, seconds, seed, json)))
 
 
 @bench.command('ablate')

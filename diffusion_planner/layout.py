@@ -30,3 +30,7 @@ class Layout:
     @property
     def picture(self):
         return slice(2 * self.joints, self.width)
+
+    def picture_of(self, camera):
+        """The latent of one camera, by its number."""
+        return slice(2 * self.joints + camera * self.latent, 2 * self.joints + (camera + 1) * self.latent)

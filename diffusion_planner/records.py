@@ -37,7 +37,8 @@ class Observation:
     """Context for one plan. Row C - 1 is the origin (offset 0), where the new plan takes over.
 
     offset_s [C], position_rad [C, J], velocity_rad_s [C, J], pictures [C, V, Y, X, 3] uint8,
-    picture_stamp_s [C, V], level [C] in [0, 1]: 0 trusted, 1 nothing known at that instant.
+    picture_stamp_s [C, V], level [C] in [0, 1]: 0 trusted, 1 nothing known at that instant. picture_level [C, V]: the same for each
+    picture by its age at its row's instant; None: all are trusted.
     """
 
     origin_s: float
@@ -47,6 +48,7 @@ class Observation:
     pictures: np.ndarray
     picture_stamp_s: np.ndarray
     level: np.ndarray
+    picture_level: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ def check_chunk(chunk, robot, reference=None, tolerance=1e-4):
 
     check_chunk(chunk: ActionChunk, robot: Robot, reference: MotionState | None, tolerance) -> reasons
 
-    Limits are the robot's own, kept at every control period of the controller's quintic, not at the knots alone. A chunk that
-    starts outside the position limits may only come inward. `reference` is the state it must start from, within `tolerance`
-    (rad, rad/s and rad/s^2).
+    Limits are the robot's own, kept at every control period of the controller's quintic, not at the knots alone; jerk at every
+    instant, and where the acceleration steps from the reference's to the first point's, in one control period. A chunk that starts
+    outside the position limits may only come inward. `reference` is the state it must start from, within `tolerance` (rad, rad/s,
+    rad/s^2 and rad/s^3).
     """
     reasons = _shape_reasons(chunk, len(robot.joint_names))
     if reasons:
@@ -23,6 +24,7 @@ def check_chunk(chunk, robot, reference=None, tolerance=1e-4):
     reasons += _beyond('position limit', _excess(position, robot), _excess(knots[0][:1], robot) + tolerance, robot)
     reasons += _beyond('velocity limit', np.abs(velocity), np.array(robot.velocity_max_rad_s) + tolerance, robot)
     reasons += _beyond('acceleration limit', np.abs(acceleration), np.array(robot.acceleration_max_rad_s2) + tolerance, robot)
+    reasons += _beyond('jerk limit', _jerks(chunk, robot, reference), np.array(robot.jerk_max_rad_s3) + tolerance, robot)
     if knots[1][-1].any() or knots[2][-1].any():
         reasons.append('does not end at rest')
     if reference is not None and not _starts_at(chunk, reference, tolerance):
@@ -50,6 +52,28 @@ def _shape_reasons(chunk, joints):
     if np.any(np.diff(chunk.offset_s) <= 0):
         return ['times not increasing']
     return []
+
+
+def peak_jerk(chunk):
+    """Return the largest absolute jerk of the controller's quintic between each knot and the next: -> [H - 1, J] in rad/s^3
+
+    The jerk of a quintic is a parabola over time, which its two ends and its mean give.
+    """
+    time_s = np.diff(chunk.offset_s)[:, None]
+    (speed, next_speed), (drive, next_drive) = [(rows[:-1], rows[1:]) for rows in (chunk.velocity_rad_s, chunk.acceleration_rad_s2)]
+    way = 60 * np.diff(chunk.position_rad, axis=0) / time_s**3
+    begin = way - (36 * speed + 24 * next_speed) / time_s**2 + (3 * next_drive - 9 * drive) / time_s
+    end = way - (24 * speed + 36 * next_speed) / time_s**2 + (9 * next_drive - 3 * drive) / time_s
+    mean = (next_drive - drive) / time_s
+    bend, slope = 3 * (begin + end - 2 * mean), 6 * mean - 4 * begin - 2 * end
+    vertex = np.clip(np.divide(-slope, 2 * bend, out=np.zeros_like(bend), where=bend != 0), 0.0, 1.0)
+    return np.abs([begin, end, begin + (slope + bend * vertex) * vertex]).max(axis=0)
+
+
+def _jerks(chunk, robot, reference):
+    """List the peak of each interval, and what the step from the reference to the first point comes to in one period: -> [H, J]"""
+    step = np.zeros(len(robot.joint_names)) if reference is None else chunk.acceleration_rad_s2[0] - reference.acceleration_rad_s2
+    return np.concatenate([np.abs(step)[None] / robot.control_period_s, peak_jerk(chunk)])
 
 
 def _excess(position_rad, robot):

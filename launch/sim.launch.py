@@ -1,65 +1,79 @@
-"""Start the simulated arm and the planner that moves it: ros2 launch diffusion_planner sim.launch.py."""
+"""Start the simulated arm, or several, and the planners that move them: ros2 launch diffusion_planner sim.launch.py."""
 import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
-from launch.substitutions import LaunchConfiguration
+from launch.actions import ExecuteProcess, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 
-# name, type, meaning; left empty, what config/*.yaml says holds
+from diffusion_planner.ros import launching
+from diffusion_planner.ros.launching import Argument, BadArgument
+
+# left empty, what config/*.yaml says holds
 ARGUMENTS = (
-    ('model', str, 'model folder of the planner'),
-    ('scene_seed', int, 'seed of the first scene'),
-    ('guidance_scale', float, 'how strongly the reward guides the plan; 0: not at all'),
-    ('guard', bool, 'bound guidance and refuse doubtful plans; false: plain classifier guidance, for measurement only'),
-    ('objective', str, 'YAML file of what plans must satisfy beside the reward; the simulator counts entries into its keep_out zones'),
-    ('oddity', str, 'what sets the scenes apart from the play data'),
-    ('gui', bool, "show the simulator's window; needs a display"),
+    Argument('model', str, 'model folder of the planner'),
+    Argument('scene_seed', int, 'seed of the first scene'),
+    Argument('guidance_scale', float, 'how strongly the reward guides the plan; 0: not at all'),
+    Argument('guard', bool, 'bound guidance and refuse doubtful plans; false: plain classifier guidance, for measurement only'),
+    Argument('objective', str, 'YAML file of what plans must satisfy beside the reward; the simulator counts entries into its keep_out zones'),
+    Argument('backend', str, 'what runs the networks'),
+    Argument('oddity', str, 'what sets the scenes apart from the play data'),
+    Argument('gui', bool, "show the simulator's window; needs a display"),
+    Argument('inject', bool, 'let faults be injected on ~/inject of the simulator'),
+    Argument('namespaces', str, "one arm and one planner in each: 'left,right'"),
+    Argument('record', str, 'folder for a bag of what training needs; made by ros2 bag, must not exist yet'),
+    Argument('rviz', bool, 'show camera and imagined paths in RViz, once per namespace'),
+    Argument('profile', str, 'Fast DDS profile of all nodes, unless the environment names one; empty: none', 'config/fastdds_localhost.xml'),
 )
-SIM = ('scene_seed', 'objective', 'oddity', 'gui')
-PLANNER = ('model', 'guidance_scale', 'guard', 'objective')
-
-
-def given(context):
-    """Read the arguments that were given: -> name to typed value. Raises RuntimeError naming a value that does not fit."""
-    values = {}
-    for name, kind, _ in ARGUMENTS:
-        text = LaunchConfiguration(name).perform(context)
-        if text:
-            values[name] = converted(name, kind, text)
-    return values
-
-
-def converted(name, kind, text):
-    """Read one argument as its type."""
-    words = {'true': True, 'false': False}
-    try:
-        return words[text.lower()] if kind is bool else kind(text)
-    except (KeyError, ValueError):
-        expected = 'true or false' if kind is bool else f'of type {kind.__name__}'
-        raise RuntimeError(f'{name}:={text}: expected a value {expected}') from None
+SIM = ('scene_seed', 'objective', 'oddity', 'gui', 'inject', 'namespaces')
+PLANNER = ('model', 'guidance_scale', 'guard', 'objective', 'backend')
+RECORDED = ('camera/image', 'camera/camera_info', 'joint_states', 'joint_trajectory', 'planner/status', 'planner/plan', 'sim/episode')
+RECORDED_ONCE = ('/clock', '/diagnostics')
 
 
 def nodes(context):
-    """Build both nodes: files first, arguments over them."""
-    config, values = Path(get_package_share_directory('diffusion_planner')) / 'config', given(context)
+    """Build what runs: files first, arguments over them. Raises BadArgument before anything is started."""
+    share, values = get_package_share_directory('diffusion_planner'), launching.given(context, ARGUMENTS)
     if values.get('gui') and not os.environ.get('DISPLAY'):
         raise RuntimeError('gui:=true: DISPLAY is not set; expected the name of a running X display')
-
-    def overrides(names):
-        # Left to itself, launch reads a text as YAML: an objective would arrive as a mapping.
-        return {name: ParameterValue(values[name], value_type=str) if isinstance(values[name], str) else values[name]
-                for name in names if name in values}
-
+    spaces, config = launching.namespaces(values.get('namespaces', '')), Path(share) / 'config'
+    shared = {'additional_env': launching.profile(values.get('profile', ''), share)}
+    ours = {'autostart': True, 'use_sim_time': True, **launching.parameters(values, PLANNER)}
+    extras = [*recorder(values, spaces, shared), *rviz(values, spaces, config, shared)]
     return [
-        Node(package='diffusion_planner', executable='sim_node', name='sim', output='screen', on_exit=Shutdown(),
-             parameters=[str(config / 'sim.yaml'), overrides(SIM)]),
-        Node(package='diffusion_planner', executable='planner_node', name='planner', output='screen',
-             parameters=[str(config / 'planner.yaml'), {'autostart': True, 'use_sim_time': True, **overrides(PLANNER)}]),
+        *launching.strangers(context, ARGUMENTS),
+        launching.node('sim_node', 'sim', [str(config / 'sim.yaml'), launching.parameters(values, SIM)], on_exit=Shutdown(), **shared),
+        *(launching.node('planner_node', 'planner', [str(config / 'planner.yaml'), ours], namespace=space, **shared) for space in spaces),
+        *extras,
     ]
+
+
+def topics(spaces):
+    """List what is recorded: -> full topic names"""
+    return [*RECORDED_ONCE, *(f'/{space}/{topic}' if space else f'/{topic}' for space in spaces for topic in RECORDED)]
+
+
+def recorder(values, spaces, shared):
+    """Record a bag where asked to: -> list of actions"""
+    if 'record' not in values:
+        return []
+    folder = Path(values['record']).expanduser().absolute()
+    launching.installed('record', values['record'], 'ros2bag', get_package_share_directory)
+    if folder.exists():
+        raise BadArgument('record', values['record'], 'a folder that does not exist yet')
+    # A regular expression, because the ways to list topics differ between distributions.
+    command = ['ros2', 'bag', 'record', '--output', str(folder), '--use-sim-time', '--regex', f'^({"|".join(topics(spaces))})$']
+    return [ExecuteProcess(cmd=command, name='record', output='screen', **shared)]
+
+
+def rviz(values, spaces, config, shared):
+    """Show RViz where asked to: -> list of actions"""
+    if not values.get('rviz'):
+        return []
+    launching.installed('rviz', 'true', 'rviz2', get_package_share_directory)
+    return [Node(package='rviz2', executable='rviz2', namespace=space, output='screen', arguments=['-d', str(config / 'planner.rviz')],
+                 parameters=[{'use_sim_time': True}], **shared) for space in spaces]
 
 
 def localhost_only():
@@ -71,5 +85,4 @@ def localhost_only():
 
 
 def generate_launch_description():
-    declared = [DeclareLaunchArgument(name, default_value='', description=meaning) for name, _, meaning in ARGUMENTS]
-    return LaunchDescription([*localhost_only(), *declared, OpaqueFunction(function=nodes)])
+    return LaunchDescription([*localhost_only(), *launching.declared(ARGUMENTS), OpaqueFunction(function=nodes)])

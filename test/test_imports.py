@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / 'diffusion_planner'
-CONTRACTS = {'config', 'robot', 'records', 'messages', 'layout', 'safety', 'files', 'splines', 'statistics'}
+CONTRACTS = {'urdf', 'config', 'robot', 'records', 'messages', 'layout', 'safety', 'files', 'splines', 'statistics'}
 RANKS = {'diffusion': 0, 'nets': 1, 'objectives': 1, 'sim': 1, 'data': 1, 'runtime': 2, 'planning': 2,
          'training': 3, 'evaluation': 3, 'ros': 4, 'benchmarks': 4, 'cli': 5, 'contracts': 0}
 # Beyond the ranks: diffusion knows nothing of ours, and the backends satisfy the planner's protocol by shape.

@@ -7,7 +7,7 @@ import pytest
 from diffusion_planner import config, files
 from diffusion_planner.records import ActionChunk, MotionState
 from diffusion_planner.robot import Robot
-from diffusion_planner.safety import check_chunk, check_inputs
+from diffusion_planner.safety import check_chunk, check_inputs, peak_jerk
 from diffusion_planner.splines import quintic_at
 
 
@@ -65,6 +65,33 @@ def test_limits_hold_between_knots(robot, reference):
     position[1, 0] += 0.6
     jump = ActionChunk(3.0, np.array([0.0, 0.5]), position, np.zeros((2, 7)), np.zeros((2, 7)))
     assert check_chunk(jump, robot) == ['velocity limit of panda_joint1']
+
+
+def test_jerk_is_kept_between_knots(chunk, robot):
+    # From rest to rest in time T the quintic's jerk is 60 way / T^3 at both ends: 3750 rad/s^3 in 20 ms is 0.5 mrad.
+    for way_rad, reasons in ((0.00049, []), (0.00051, ['jerk limit of panda_joint2'])):
+        moved = chunk.position_rad.copy()
+        moved[10:, 1] += way_rad
+        assert check_chunk(replace(chunk, position_rad=moved), robot) == reasons
+
+
+def test_the_peak_of_jerk_is_that_of_the_spline():
+    # Jerk 6 u (1 - u) over a second, nothing at both ends and 1.5 half way: from 0 to a = 1, v = 1/2, p = 3/20.
+    ends = np.array([0.0, 1.0]), *(np.array([[0.0], [value]]) for value in (0.15, 0.5, 1.0))
+    assert peak_jerk(ActionChunk(0.0, *ends)) == pytest.approx(1.5)
+    random, offset_s = np.random.default_rng(0), np.array([0.0, 0.1, 0.17])
+    rows = random.normal(size=(3, 3, 4))
+    for index in range(2):
+        at_s = np.linspace(offset_s[index], offset_s[index + 1], 10001)[:-1]
+        jerk = np.diff(quintic_at(offset_s, *rows, at_s)[2], axis=0) / (at_s[1] - at_s[0])
+        np.testing.assert_allclose(peak_jerk(ActionChunk(0.0, offset_s, *rows))[index], np.abs(jerk).max(axis=0), rtol=1e-3)
+
+
+def test_jerk_counts_at_the_first_point_too(chunk, robot, reference):
+    # 5000 rad/s^3 for one period of 1/240 s is 20.8 rad/s^2.
+    for step, reasons in ((20.0, []), (22.0, ['jerk limit of panda_joint3'])):
+        pushed = reference.acceleration_rad_s2 + step * (np.arange(7) == 2)
+        assert check_chunk(chunk, robot, replace(reference, acceleration_rad_s2=pushed), tolerance=25.0) == reasons
 
 
 def test_it_must_start_at_the_reference_and_end_at_rest(chunk, robot, reference):

@@ -17,7 +17,7 @@ from diffusion_planner.objectives.limits import Zone
 from diffusion_planner.objectives.spec import load_objective
 from diffusion_planner.planning.cycle import CycleSettings, NotFollowing, PlanningCycle
 from diffusion_planner.planning.forecast import Forecast
-from diffusion_planner.planning.history import History, NotReady
+from diffusion_planner.planning.history import BLIND_S, History, NotReady
 from diffusion_planner.planning.planner import NoSafeCandidate, PlannerSettings
 from diffusion_planner.records import Goal
 from diffusion_planner.runtime.checkpoint import FLAW_FILE
@@ -58,6 +58,8 @@ class LoopSettings:
     oddity: str | None = None
     neutral: bool = False      # every judgement is made, but no combined judge of the checkpoint is asked
     changes: tuple = ()        # (name, value) of planner settings, for trying them out
+    dropout: float = 0.0       # share of the pictures that never arrive; without one for BLIND_S the arm is stopped, as by the node
+    trust: bool = True         # False: pictures count alike, however old they are
 
 
 def goal_of(method, guidance_scale, objective=None):
@@ -65,6 +67,23 @@ def goal_of(method, guidance_scale, objective=None):
     if method == 'best_of_n':
         return Goal(guidance_scale=0.0, candidates_only=True, objective=objective)
     return Goal(guidance_scale=0.0 if method == 'unguided' else guidance_scale, objective=objective)
+
+
+class Camera:
+    """The camera of an episode, some of whose pictures never arrive; the first one does. `ages_s`: of the newest when plans began."""
+
+    def __init__(self, history, env, dropout, seed):
+        self.history, self.env, self.dropout = history, env, dropout
+        self.random, self.seen_s, self.ages_s, self.stops = np.random.default_rng((seed, 0xCA)), None, [], 0
+
+    def look(self):
+        if self.seen_s is None or not self.dropout or self.random.random() >= self.dropout:
+            self.history.append(self.env.render())
+            self.seen_s = self.env.now_s
+
+    def age_s(self):
+        self.ages_s.append(self.env.now_s - self.seen_s)
+        return self.ages_s[-1]
 
 
 class Loop:
@@ -108,7 +127,9 @@ class Loop:
         if method == 'line':
             return self._line(seed)
         self.planner.reset()
-        history = History(len(self.robot.joint_names), self.planner.cameras, self.planner.context_offset_s)
+        history = History(len(self.robot.joint_names), self.planner.cameras, self.planner.context_offset_s,
+                          **({} if settings.trust else {'fresh_s': 1e9, 'blind_s': 2e9}))
+        camera = Camera(history, env, settings.dropout, seed)
         cycle = self.cycle(history)
         goal, plans, attempts, self.refusals = self.goal(method), [], 0, []
         waiting, next_plan_s, plan, end_s = None, env.now_s, None, float('inf')
@@ -116,7 +137,7 @@ class Loop:
             if (env.steps - env.begun) % env.settings.joint_every == 0:
                 history.append(env.joints())
             if (env.steps - env.begun) % env.settings.frame_every == 0:
-                history.append(env.render())
+                camera.look()
                 if watch:
                     watch(env, plan)
             if waiting and env.now_s >= waiting[0]:
@@ -126,6 +147,11 @@ class Loop:
                     next_plan_s, end_s = float('inf'), waiting[1].origin_s + waiting[1].offset_s[-1] + SETTLE_S
                 waiting = None
             if waiting is None and env.now_s >= next_plan_s - 1e-9:
+                if camera.age_s() > BLIND_S:
+                    self._stop(cycle)
+                    camera.stops, next_plan_s = camera.stops + 1, env.now_s + settings.latency_s
+                    env.step()
+                    continue
                 plan, handover = self._think(cycle, goal, seed * 1000 + attempts)
                 attempts += 1
                 # Refused: the next attempt draws other noise, as soon as a plan takes.
@@ -138,7 +164,8 @@ class Loop:
             env.step()
         return {**env.episode(), 'method': method, 'plan_ms': [plan.timing_ms['total'] for plan in plans],
                 'predicted_reward': [plan.breakdown['reward'] for plan in plans], **cycle.counters(),
-                'judged': [self._follow_up(plan) for plan in plans], 'refusals': self.refusals, 'attempts': attempts}
+                'judged': [self._follow_up(plan) for plan in plans], 'refusals': self.refusals, 'attempts': attempts,
+                'picture_age_s': camera.ages_s, 'blind': camera.stops}
 
     def _follow_up(self, plan):
         """What a plan promised and what became of it: -> figures
@@ -165,8 +192,8 @@ class Loop:
         try:
             observation, handover = cycle.begin(self.env.now_s)
         except NotReady as missing:   # held back by what it touches: stop, and plan anew from there
-            if isinstance(missing, NotFollowing) and (stop := cycle.brake(self.env.now_s)):
-                self.env.controller.accept(trajectory(stop, self.robot.joint_names, self.env.now_s), self.env.now_s)
+            if isinstance(missing, NotFollowing):
+                self._stop(cycle)
             return None, None
         try:
             return self.planner.plan(observation, goal, seed), handover
@@ -174,6 +201,10 @@ class Loop:
             cycle.refuse(refused)
             self.refusals.append(str(refused))
             return None, handover
+
+    def _stop(self, cycle):
+        if stop := cycle.brake(self.env.now_s):
+            self.env.controller.accept(trajectory(stop, self.robot.joint_names, self.env.now_s), self.env.now_s)
 
     def _deliver(self, cycle, _ready_s, plan, handover):
         """Hand a plan to the controller: -> whether it took it"""

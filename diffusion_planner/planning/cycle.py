@@ -1,21 +1,21 @@
 """One planning cycle without any middleware: when to take over, from which state, and whether the result may go out."""
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from diffusion_planner.planning.following import Following, NotFollowing, coasting
 from diffusion_planner.planning.history import NotReady
 from diffusion_planner.planning.playback import sample
 from diffusion_planner.planning.shaping import ShapingLimits, brake, shape
-from diffusion_planner.records import MotionState
+from diffusion_planner.planning.stretching import clamped, stretch
 from diffusion_planner.safety import check_chunk
 
-REST_RAD_S = 0.03     # slower than this an arm stands still, up to the noise of its encoders
+__all__ = ['CycleSettings', 'NotFollowing', 'PlanningCycle']
 
-
-class NotFollowing(NotReady):
-    """The arm is not where its chunk says: the chunk must be stopped before the next plan."""
+STRETCHED = 1.01      # a plan that takes so many times as long as it was meant to was stretched
+CLAMPED_RAD = 0.02    # and one that reaches so far beyond the joints' ranges was clamped
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class CycleSettings:
     acceleration_scale: float = 0.3
     jerk_rad_s3: float = 60.0
     following_tolerance_rad: float = 0.25   # farther from its chunk than this, the arm is not executing it
+    shadow: bool = False             # nobody executes chunks: every plan starts from the measured motion
 
     def __post_init__(self):
         if not 0 < self.min_lead_s < self.lead_s:
@@ -46,17 +47,25 @@ class PlanningCycle:
     reset in between makes the plan void.
     """
 
-    def __init__(self, planner, robot, settings, history):
+    def __init__(self, planner, robot, settings, history, teleports=True):
         self.planner, self.robot, self.settings, self.history = planner, robot, settings, history
-        self.limits = ShapingLimits.of(robot, settings.velocity_scale, settings.acceleration_scale, settings.jerk_rad_s3)
-        self.misses, self.plans, self.chunks, self.strays = 0, 0, 0, 0
+        self._teleports = teleports     # whether joints that jump are an arm that was put elsewhere, as simulators do
+        self.following = Following(robot, settings.following_tolerance_rad)
+        self.speed_scale = 1.0          # set by the planning thread, between plans
+        self.misses, self.plans, self.chunks, self.unusable = 0, 0, 0, 0     # unusable: plans in a row
+        self.changed = Counter()        # plans that were stretched in time or clamped
         self.rejected, self.last_refusal = Counter(), ''     # by reason; the newest one in words
-        self._lock = threading.RLock()
+        self._lock, self._delivery = threading.RLock(), threading.Lock()
         self._running, self._before = None, None   # what the controller executes; what it did before that
-        self._stopping = None                      # the newest brake
-        self._strayed = False                      # whether the arm has left its chunk since the last plan
+        self._stopping, self._newest = None, None  # the newest brake; the newest chunk, which alone may still be sent
         self._jumps = history.jumps
         self._epoch = 0                            # counts whatever makes a plan under way void
+
+    @property
+    def limits(self):
+        """What chunks may use at the speed scale of the moment."""
+        settings = self.settings
+        return ShapingLimits.of(self.robot, self.speed_scale * settings.velocity_scale, settings.acceleration_scale, settings.jerk_rad_s3)
 
     @property
     def running(self):
@@ -72,8 +81,9 @@ class PlanningCycle:
         with self._lock:
             self._notice_jump()
             self._begun = self._epoch
-            handover = self._reference(now_s, now_s + self.settings.lead_s)
-        return self.history.observe(handover, now_s), handover
+            handover, running = self._reference(now_s, now_s + self.settings.lead_s), self._running
+        committed = None if running is None else lambda instant_s: sample(running, instant_s)
+        return self.history.observe(handover, now_s, committed), handover
 
     def finish(self, plan, handover, ready_now_s, objective=None):
         """Shape a plan into a chunk from exactly the handover state; the chunk counts as running from here on.
@@ -83,10 +93,10 @@ class PlanningCycle:
         what runs stays out even if nothing ever replaces it. A brake in between is not checked: stopping at once comes first.
         """
         self.plans += 1
-        try:
-            chunk = shape(plan.offset_s, plan.position_rad, plan.velocity_rad_s, handover, self.limits, self.settings.chunk_s)
-        except ValueError:   # a plan that is not finite, or no way to come to rest
-            self._reject(['cannot be shaped'])
+        with self._lock:
+            handover = self._postponed(handover, ready_now_s)
+        chunk = self._shaped(plan, handover)
+        if chunk is None:
             return None
         if objective is not None and (zones := objective.breaches(chunk.position_rad, chunk.velocity_rad_s, chunk.offset_s)):
             self.last_refusal = f'the chunk would enter {", ".join(zones)}'
@@ -106,14 +116,56 @@ class PlanningCycle:
                 self._reject(reasons)
                 return None
             self._take(chunk)
-            self._strayed = False
+            self.following.renew()
         return chunk
 
-    def withdraw(self, reasons, deadline=False):
-        """Take back the chunk that `finish` returned last: it did not reach the controller, the one before goes on."""
+    def _postponed(self, handover, ready_now_s):
+        """Move the handover of a plan that comes too late to where it can be met, if the arm rests there anyway: -> MotionState"""
+        resting = self._running is None or self._running.end_s <= handover.stamp_s
+        if self._begun != self._epoch or not resting or handover.stamp_s - ready_now_s >= self.settings.min_lead_s or self.settings.shadow:
+            return handover
+        self.misses += 1
+        return replace(handover, stamp_s=ready_now_s + 2 * self.settings.min_lead_s)
+
+    def _shaped(self, plan, handover):
+        """Turn a plan into a chunk within all limits, stretched in time and clamped where it must be: -> ActionChunk, or None"""
+        position_rad, limits = plan.position_rad, self.limits
+        if not (np.isfinite(position_rad).all() and np.isfinite(plan.velocity_rad_s).all() and np.isfinite(plan.offset_s).all()):
+            return self._drop('not finite')
+        gap_rad = np.abs(position_rad[0] - handover.position_rad) - plan.offset_s[0] * np.array(self.robot.velocity_max_rad_s)
+        if gap_rad.max() > self.settings.following_tolerance_rad:
+            return self._drop('does not begin where the arm will be')
+        slow = self.speed_scale
+        offset_s, velocity_rad_s, factor = stretch(plan.offset_s / slow, position_rad, slow * plan.velocity_rad_s, handover, limits)
+        self.changed.update(['stretched in time'] * (factor > STRETCHED)
+                            + ["clamped to the joints' ranges"] * (clamped(position_rad, limits) > CLAMPED_RAD))
+        try:
+            chunk = shape(offset_s, position_rad, velocity_rad_s, handover, limits, self.settings.chunk_s)
+        except ValueError:   # no way to come to rest
+            return self._drop('cannot be shaped')
+        self.unusable = 0
+        return chunk
+
+    def _drop(self, reason):
+        """Drop a whole plan, never a part of it: -> None"""
+        self.unusable += 1
+        self._reject([reason])
+
+    def deliver(self, chunk, send):
+        """Send a chunk. Raises ValueError where the other thread has put another in its place, a stop perhaps, which must be the last."""
+        with self._delivery:
+            if chunk is not self._newest:
+                raise ValueError('superseded')
+            send(chunk)
+
+    def withdraw(self, reasons, deadline=False, chunk=None):
+        """Take back a chunk, that of `finish` if none is named: it did not reach the controller, the one before goes on."""
         with self._lock:
-            self._running = self._before
             self.chunks -= 1
+            if chunk is not None and chunk is not self._newest:
+                self.rejected['superseded'] += 1
+                return
+            self._running = self._before
             self.misses += deadline
             self._reject(reasons)
 
@@ -135,6 +187,8 @@ class PlanningCycle:
             self._epoch += 1
             if self._running is None or now_s >= self._running.end_s:
                 return None
+            if self._running is not self._stopping and (reading := self.history.newest_reading()) is not None:
+                self.following.note_stop(reading)
             # Before its first point the controller is on its own way there, which only that point describes exactly.
             start = sample(self._running, max(now_s + self.settings.min_lead_s, self._running.origin_s))
             self._stopping = brake(start, self.limits)
@@ -145,17 +199,19 @@ class PlanningCycle:
         """Drop the running chunk: the next plan starts from the measured joints."""
         with self._lock:
             self._epoch += 1
-            self._running, self._before, self._strayed = None, None, False
+            self._running, self._before, self._newest = None, None, None
+            self.following.renew()
 
     def restart(self):
         """Begin a new episode: forget the chunk and everything seen. The planner's own reset is its thread's business."""
         self.forget()
+        self.unusable = self.following.unmoved = 0
         self.history.clear()
 
     def counters(self):
         """Report the counts so far, by reason."""
-        return {'plans': self.plans, 'chunks': self.chunks, 'deadline_misses': self.misses, 'strays': self.strays,
-                'rejected': dict(self.rejected)}
+        return {'plans': self.plans, 'chunks': self.chunks, 'deadline_misses': self.misses, 'strays': self.following.strays,
+                'rejected': dict(self.rejected), 'changed': dict(self.changed)}
 
     def _reject(self, reasons):
         if reasons:
@@ -163,13 +219,14 @@ class PlanningCycle:
             self.last_refusal = ', '.join(reasons)
 
     def _take(self, chunk):
-        self._before, self._running = self._running, chunk
+        self._before, self._running = self._running, None if self.settings.shadow else chunk
+        self._newest = chunk
         self._epoch += 1
         self.chunks += 1
 
     def _notice_jump(self):
         """Forget the chunk of an arm that was put elsewhere, as at the beginning of a simulated episode."""
-        if self._jumps != self.history.jumps:
+        if self._teleports and self._jumps != self.history.jumps:
             self._jumps = self.history.jumps
             self.forget()
 
@@ -178,36 +235,6 @@ class PlanningCycle:
         reading = self.history.newest_reading()
         if reading is None:
             raise NotReady('waiting for joint states')
-        if self._running is None:
-            if np.abs(reading.velocity_rad_s).max() > REST_RAD_S:
-                raise NotReady('waiting for the arm to come to rest')
-            return _standing(reading, instant_s)
-        gap_rad = self._gap_rad(reading)
-        self._strayed |= bool(gap_rad.max() > self.settings.following_tolerance_rad)
-        if not self._strayed:
-            return sample(self._running, instant_s)
-        # Something is in the way: the controller must stop where it has got to, and is called back from there.
-        if now_s < self._running.end_s:
-            kind = NotReady if self._running is self._stopping else NotFollowing
-            raise kind('the arm does not follow its chunk')
-        self.strays += 1
-        return _standing(reading, max(instant_s, now_s + self._return_s(gap_rad)))
-
-    def _gap_rad(self, reading):
-        """Return how far each joint is from the running chunk: -> [J], zeros before that has begun"""
-        if reading.stamp_s < self._running.origin_s:
-            return np.zeros_like(reading.position_rad)
-        return np.abs(reading.position_rad - sample(self._running, reading.stamp_s).position_rad)
-
-    def _return_s(self, gap_rad):
-        """Return how long the controller needs back over a gap at half the acceleration limits.
-
-        A quintic from rest to rest over a gap in time T peaks at 5.78 gap / T^2.
-        """
-        return float(np.sqrt(5.78 * (gap_rad / (0.5 * np.array(self.robot.acceleration_max_rad_s2))).max()))
-
-
-def _standing(reading, instant_s):
-    """Take the measured joints, at rest, for the state at an instant: -> MotionState"""
-    rest = np.zeros_like(reading.position_rad)
-    return MotionState(instant_s, reading.position_rad.copy(), rest, rest.copy())
+        if self.settings.shadow:
+            return coasting(reading, instant_s)
+        return self.following.reference(reading, self._running, self._stopping, now_s, instant_s)

@@ -5,9 +5,11 @@ from collections import deque
 
 import numpy as np
 
-from diffusion_planner.records import JointReading, Observation
+from diffusion_planner.records import Frame, JointReading, Observation
 
 JUMP_RAD, FASTEST_RAD_S = 0.2, 5.0
+JUMP_READINGS = 3       # so many readings must agree that the arm is elsewhere: one alone is a fault of an encoder or of a driver
+FRESH_S, BLIND_S = 0.5, 3.0
 
 
 class NotReady(RuntimeError):
@@ -15,33 +17,53 @@ class NotReady(RuntimeError):
 
 
 class History:
-    """A ring buffer of one arm's joints and V cameras. Safe to fill from one thread and to read from another."""
+    """A ring buffer of one arm's joints and V cameras. Safe to fill from one thread and to read from another.
 
-    def __init__(self, joint_count, cameras, context_offset_s=(-1.2, -0.4, 0.0), memory_s=5.0):
+    A picture younger than fresh_s at the instant it stands for is trusted; its noise level rises from there, and at blind_s it
+    counts for nothing. `any_camera`: one camera is enough, those of which nothing has come count for nothing.
+    """
+
+    def __init__(self, joint_count, cameras, context_offset_s=(-1.2, -0.4, 0.0), memory_s=5.0, fresh_s=FRESH_S, blind_s=BLIND_S,
+                 any_camera=False):
         self.joint_count, self.cameras, self.memory_s = joint_count, tuple(cameras), memory_s
+        self.fresh_s, self.blind_s, self.any_camera = fresh_s, blind_s, any_camera
         self.offset_s = np.array(context_offset_s, np.float64)
-        self.jumps = 0
+        self.jumps, self._suspects = 0, []
         self._lock = threading.Lock()
         self._readings, self._frames = deque(), {camera: deque() for camera in self.cameras}
 
     def append(self, record):
         """Store a JointReading or a Frame.
 
-        Returns False for one that is not newer than the last of its kind. Raises KeyError for an unknown camera.
-        Joints that jump as no arm can were put there: what was seen before belongs to another episode and is forgotten.
+        Returns False for one that is not newer than the last of its kind, and for joints that jump as no arm can: those are held
+        back until JUMP_READINGS of them agree. Then the arm was put there: what was seen before belongs to another episode and is
+        forgotten. Raises KeyError for an unknown camera.
         """
         is_reading = isinstance(record, JointReading)
         kept = self._readings if is_reading else self._frames[record.camera]
         with self._lock:
-            if kept and record.stamp_s <= kept[-1].stamp_s:
+            if kept and record.stamp_s < kept[-1].stamp_s:
                 return False
             if is_reading and kept and _jumps(kept[-1], record):
+                if not self._believes(record):
+                    return False
                 self._clear()
                 self.jumps += 1
+            elif kept and record.stamp_s == kept[-1].stamp_s:
+                return False
+            elif is_reading:
+                self._suspects.clear()
             kept.append(record)
             while len(kept) > 1 and kept[1].stamp_s <= record.stamp_s - self.memory_s:
                 kept.popleft()
         return True
+
+    def _believes(self, reading):
+        """Hold a reading that jumped against those that jumped before it: -> whether enough of them agree"""
+        if self._suspects and _jumps(self._suspects[-1], reading):
+            self._suspects.clear()
+        self._suspects.append(reading)
+        return len(self._suspects) >= JUMP_READINGS
 
     def clear(self):
         """Forget everything, as at the start of an episode."""
@@ -50,6 +72,7 @@ class History:
 
     def _clear(self):
         self._readings.clear()
+        self._suspects.clear()
         for frames in self._frames.values():
             frames.clear()
 
@@ -59,35 +82,52 @@ class History:
             return self._readings[-1] if self._readings else None
 
     def missing(self):
-        """Name the inputs of which nothing has come yet: -> list of str"""
+        """Name the inputs of which nothing has come yet, and without which no plan can be made: -> list of str"""
         with self._lock:
-            cameras = [f'pictures of {camera}' for camera, frames in self._frames.items() if not frames]
-            return cameras if self._readings else ['joint states', *cameras]
+            return self._missing()
 
-    def observe(self, origin, now_s):
+    def _missing(self):
+        cameras = [f'pictures of {camera}' for camera, frames in self._frames.items() if not frames]
+        if self.any_camera and len(cameras) < len(self.cameras):
+            cameras = []
+        return cameras if self._readings else ['joint states', *cameras]
+
+    def observe(self, origin, now_s, committed=None):
         """Sample the context of a plan that takes over at the state `origin`.
 
-        observe(origin: MotionState, now_s) -> Observation with C rows at origin.stamp_s + context_offset_s.
+        observe(origin: MotionState, now_s, committed: function of an instant -> MotionState, or None) -> Observation with C rows at
+        origin.stamp_s + context_offset_s.
 
-        Nothing stamped after now_s is used. Joints are interpolated, the last row being the origin state itself. Each
-        picture is the newest at or before its row, in the last row the newest of all. Rows before the first data repeat
-        the earliest at level 1. Raises NotReady.
+        Nothing stamped after now_s is used. Joints are interpolated; instants still to come are what the arm is committed to, the
+        last row being the origin state itself. Each picture is the newest at or before its row, in the last row the newest of all;
+        its noise level rises with its age then. Rows before the first data repeat the earliest at level 1. Raises NotReady.
         """
-        if missing := self.missing():
-            raise NotReady('waiting for ' + ' and '.join(missing))
         with self._lock:
+            if missing := self._missing():
+                raise NotReady('waiting for ' + ' and '.join(missing))
             readings = _until(self._readings, now_s)
             frames = [_until(self._frames[camera], now_s) for camera in self.cameras]
         row_s = origin.stamp_s + self.offset_s
         position_rad, velocity_rad_s = _interpolate(readings, row_s)
+        for row in np.flatnonzero(row_s[:-1] > now_s) if committed else ():
+            state = committed(row_s[row])
+            position_rad[row], velocity_rad_s[row] = state.position_rad, state.velocity_rad_s
         position_rad[-1], velocity_rad_s[-1] = origin.position_rad, origin.velocity_rad_s
-        chosen = [[_newest(seen, instant) for seen in frames] for instant in (*row_s[:-1], now_s)]
-        first_s = max(records[0].stamp_s for records in (readings, *frames))
+        instants = np.minimum([*row_s[:-1], now_s], now_s)
+        first_s = max(records[0].stamp_s for records in (readings, *frames) if records)
         level = (row_s < first_s).astype(np.float64)
         level[-1] = 0.0   # the origin is known: we chose it
-        return Observation(origin.stamp_s, self.offset_s.copy(), position_rad, velocity_rad_s,
-                           np.stack([np.stack([frame.pixels for frame in row]) for row in chosen]),
-                           np.array([[frame.stamp_s for frame in row] for row in chosen]), level)
+        pictures, stamp_s, doubt = self._pictures(frames, instants)
+        return Observation(origin.stamp_s, self.offset_s.copy(), position_rad, velocity_rad_s, pictures, stamp_s, level, doubt)
+
+    def _pictures(self, frames, instants_s):
+        """Choose the picture of every camera for each instant [C]: -> pictures, picture_stamp_s, picture_level"""
+        there = next(seen for seen in frames if seen) if frames else ()
+        blank = Frame(-np.inf, '', np.zeros_like(there[0].pixels)) if frames else None
+        chosen = [[_newest(seen, instant) if seen else blank for seen in frames] for instant in instants_s]
+        stamp_s = np.array([[frame.stamp_s for frame in row] for row in chosen])
+        doubt = np.clip((np.reshape(instants_s, (-1, 1)) - stamp_s - self.fresh_s) / (self.blind_s - self.fresh_s), 0.0, 1.0)
+        return np.stack([np.stack([frame.pixels for frame in row]) for row in chosen]), stamp_s, doubt
 
 
 def _jumps(before, after):
@@ -99,7 +139,7 @@ def _jumps(before, after):
 def _until(records, now_s):
     """List the records up to now, at least the earliest one, which a clock that lags may put just ahead."""
     kept = [record for record in records if record.stamp_s <= now_s]
-    return kept or [records[0]]
+    return kept or list(records)[:1]
 
 
 def _interpolate(readings, row_s):

@@ -43,7 +43,7 @@ class JerkLimited:
         request.current_position, request.current_velocity, request.current_acceleration = state
         try:
             outcome = self._ruckig.calculate(request, trajectory)
-        except RuckigError:
+        except (RuckigError, ValueError):    # ValueError: an outcome that ruckig has no name for in Python, such as a way of hours
             return None
         return trajectory if outcome in (Result.Working, Result.Finished) else None
 
@@ -54,6 +54,23 @@ def state_at(trajectory, elapsed_s):
 
 
 def extent(trajectory):
-    """Return how far a trajectory reaches: -> lowest position [J], highest position [J]"""
-    bounds = trajectory.position_extrema
-    return np.array([bound.min for bound in bounds]), np.array([bound.max for bound in bounds])
+    """Return how far a trajectory reaches: -> lowest position [J], highest position [J]
+
+    Not ruckig's position_extrema: that overlooks turns at constant acceleration, and takes 0 for where a stop ends.
+    """
+    phase_s, position, velocity, acceleration, jerk = (np.stack(rows) for rows in zip(*map(_phases, trajectory.profiles[0])))
+    with np.errstate(divide='ignore', invalid='ignore'):     # an instant that is none is left out below
+        half = -acceleration - np.copysign(np.sqrt(acceleration**2 - 2 * jerk * velocity), acceleration)
+        turns_s = np.stack([half / jerk, 2 * velocity / half])
+    at_s = np.concatenate([np.where((turns_s > 0) & (turns_s < phase_s), turns_s, 0.0), phase_s[None]])
+    begin = np.array(trajectory.at_time(0.0)[0])
+    reached = position + at_s * (velocity + at_s * (acceleration / 2 + at_s * jerk / 6))
+    reached = np.where(phase_s > 0, reached, begin[:, None])                             # [3, J, 9]
+    return np.minimum(reached.min(axis=(0, 2)), begin), np.maximum(reached.max(axis=(0, 2)), begin)
+
+
+def _phases(profile):
+    """Lay out the phases of constant jerk of one joint: -> duration, position, velocity, acceleration, jerk, each [9]"""
+    brake = profile.brake
+    return [np.array([*before, *rest[:7]]) for before, rest in (
+        (brake.t, profile.t), (brake.p, profile.p), (brake.v, profile.v), (brake.a, profile.a), (brake.j, profile.j))]

@@ -49,13 +49,14 @@ def input_facts(inputs):
         facts[f'{name} age s'] = f'{source.age_s():.3f}'
         facts[f'{name} rate Hz'] = f'{source.rate_hz():.1f}'
         facts[f'{name} dropped'] = _counts(source.rejected)
-    return facts
+        facts[f'{name} lost'] = f'{source.lost_share():.0%}'
+    return facts | ({'hint': '; '.join(hints)} if (hints := inputs.hints()) else {})
 
 
 def cycle_facts(cycle):
     """Report plans, chunks, misses and refusals by reason: -> name to text"""
     counters = cycle.counters()
-    return {**counters, 'rejected': _counts(counters['rejected'])}
+    return {**counters, 'rejected': _counts(counters['rejected']), 'changed': _counts(counters['changed'])}
 
 
 def guidance(plan, goal):
@@ -96,9 +97,9 @@ def plan_facts(newest, wanted):
                     if not name.startswith(('objective.', 'share.'))}
 
 
-def to_diagnostics(name, hardware, state, reason, facts, stamp_s):
-    """to_diagnostics(node name, model, State, reason, name to value, stamp_s) -> diagnostic_msgs/DiagnosticArray"""
-    status = DiagnosticStatus(level=LEVELS[state], name=f'{name}: planning', hardware_id=hardware,
+def to_diagnostics(name, hardware, state, reason, facts, stamp_s, alarm=False):
+    """to_diagnostics(node name, model, State, reason, name to value, stamp_s) -> diagnostic_msgs/DiagnosticArray, an error by alarm"""
+    status = DiagnosticStatus(level=DiagnosticStatus.ERROR if alarm else LEVELS[state], name=f'{name}: planning', hardware_id=hardware,
                               message=f'{state.value}: {reason}' if reason else state.value)
     status.values = [KeyValue(key=str(key), value=str(value)) for key, value in facts.items()]
     message = DiagnosticArray(status=[status])

@@ -86,12 +86,12 @@ class Monitor:
         return self.triggers[name].call_async(Trigger.Request())
 
     def _hear_episode(self, message):
-        said = _mapping(message.data)
+        said = mapping(message.data)
         if said.get('seed') == self.seed is not None:
             self.episode, self.heard_s, self.begun_s = said, time.monotonic(), said['now_s'] - said['elapsed_s']
 
     def _hear_plan(self, message):
-        said = _mapping(message.data)
+        said = mapping(message.data)
         self.plans += [said] if said else []
 
     def _hear_status(self, message):
@@ -140,7 +140,7 @@ def pixels(message):
     return rows[:, :3 * message.width].reshape(message.height, message.width, 3).copy()
 
 
-def _mapping(text):
+def mapping(text):
     """Read a JSON object, or an empty one where it is none: one bad message must not end a session."""
     try:
         said = json.loads(text)

@@ -62,7 +62,10 @@ PLANNER = (
     Entry('autostart', False, '', 'configure and activate without a lifecycle manager'),
     Entry('model', 'models/panda_reach', '', 'model folder'),
     Entry('robot', 'config/panda.yaml', '', 'robot file: joint names and limits'),
+    Entry('robot_description', '', '', "URDF text; the stricter of its limits and the robot file's hold, its joints are checked; empty: none"),
     Entry('backend', 'torch', '', 'what runs the networks', choices=('torch',)),
+    Entry('device', 'auto', '', 'where they run; auto: on a GPU if there is one', choices=('auto', 'cpu', 'cuda')),
+    Entry('cpu_fallback', True, '', 'go on with the CPU where the backend fails twice in a row'),
     Entry('threads', 1, '', 'CPU threads of the backend', 1, 64),
     Entry('seed', 0, '', 'seed of the first plan of an episode; each plan adds one', 0, 2**31 - 1),
     Entry('guidance_scale', OWN_SCALE, '', 'how strongly the reward pulls the plan; 0: not at all, -1: as the model recommends',
@@ -70,6 +73,8 @@ PLANNER = (
     Entry('guard', True, '', 'bound guidance and refuse doubtful plans; false: plain classifier guidance, for measurement only',
           read_only=False),
     Entry('objective', '', '', 'what plans must satisfy beside the reward: YAML file, or YAML text; empty: nothing', read_only=False),
+    Entry('shadow', False, '', 'publish chunks to ~/shadow/joint_trajectory only: nothing moves, every plan starts from the measured motion'),
+    Entry('speed_scale', 1.0, '', 'share of the planned speed; begin with 0.2 on a real arm', 0.01, 1.0, read_only=False),
     Entry('replan_period_s', 0.5, 's', 'time between plans', 0.05, 10.0),
     Entry('lead_s', 0.3, 's', 'from the beginning of a plan to the instant it takes over', 0.02, 5.0),
     Entry('min_lead_s', 0.06, 's', 'what must be left of that when the chunk is published', 0.005, 1.0),
@@ -78,8 +83,12 @@ PLANNER = (
     Entry('acceleration_scale', 0.3, '', "share of the robot's acceleration limits", 0.01, 1.0),
     Entry('jerk_rad_s3', 60.0, 'rad/s^3', 'jerk limit of every joint', 1.0, 10000.0),
     Entry('following_tolerance_rad', 0.25, 'rad', 'farther from its chunk than this the arm is not executing it', 0.01, 3.0),
-    Entry('joint_timeout_s', 0.5, 's', 'brake when joint states are older (steady clock)', 0.05, 10.0),
-    Entry('camera_timeout_s', 1.0, 's', 'DEGRADED when pictures are older; brake at three times that', 0.05, 60.0),
+    Entry('joint_timeout_s', 0.3, 's', 'brake when joint states are older (steady clock)', 0.05, 10.0),
+    Entry('camera_timeout_s', 1.0, 's', 'DEGRADED when pictures are older, brake at three times that; their noise level rises from half of it on', 0.05, 60.0),
+    Entry('require_all_cameras', True, '', 'brake when one of several cameras is missing; false: when all are'),
+    Entry('camera_size', '', 'px', "size of the pictures that arrive, as 640x480: cropped and resampled to the model's; empty: the model's"),
+    Entry('compressed', False, '', 'subscribe to CompressedImage on <camera>/image/compressed'),
+    Entry('controller_state', '', '', 'topic of control_msgs/JointTrajectoryControllerState: where the controller holds the arm; empty: as measured'),
     Entry('hang_timeout_s', 3.0, 's', 'brake and FAULT when a plan takes longer', 0.2, 60.0),
     Entry('skew_limit_s', 1.0, 's', 'refuse messages stamped farther from now', 0.01, 60.0),
     Entry('base_frame', 'panda_link0', '', 'frame of the imagined path'),
@@ -90,14 +99,18 @@ SIM = (
     Entry('scene_seed', 0, '', 'seed of the next scene', 0, 2**31 - 1, read_only=False),
     Entry('oddity', '', '', 'what sets the next scenes apart from the play data; empty: nothing', choices=('', *ODDITIES), read_only=False),
     Entry('objective', '', '', 'objective whose keep_out zones are watched: YAML file, or YAML text; empty: none'),
-    Entry('gui', False, '', "show the simulator's window; needs a display"),
+    Entry('namespaces', '', '', "one arm in each, comma separated, as left,right; empty: one arm, in the node's own"),
+    Entry('gui', False, '', "show the simulator's window, that of the first arm; needs a display"),
     Entry('real_time_factor', 1.0, '', 'simulated seconds per second; 0: as fast as it goes (lock-step)', 0.0, 100.0),
+    Entry('wall_time', False, '', 'stamps in system time and no /clock, as from a real arm; needs real_time_factor 1 and no lock_step'),
     Entry('lock_step', False, '', "wait for the planner's trajectory whenever one is due"),
     Entry('lock_step_period_s', 0.5, 's', 'simulated time between trajectories in lock-step', 0.05, 10.0),
     Entry('lock_step_timeout_s', 2.0, 's', 'longest wait for a trajectory, on the steady clock', 0.05, 60.0),
     Entry('distribution', 'jazzy', '', 'whose joint_trajectory_controller is imitated', choices=('humble', 'jazzy', 'kilted', 'master')),
     Entry('interpolate_from_desired_state', True, '', 'where a new trajectory begins: at the reference, or at the measured joints'),
     Entry('view_height_px', 360, 'px', 'size of ~/view, rendered while somebody subscribes', 32, 2160),
+    Entry('inject', False, '', 'listen on ~/inject for faults to simulate'),
+    Entry('inject_seed', 0, '', 'seed of the draws of intermittent faults', 0, 2**31 - 1),
 )
 
 
@@ -155,6 +168,17 @@ def settings(kind, given):
         return kind(**{field.name: given[field.name] for field in fields(kind) if field.name in given})
     except ValueError as error:
         raise ConfigError(f'parameter {error}') from None
+
+
+def picture_size(text):
+    """Read a size like 640x480: -> (rows, columns), None for ''. Raises ConfigError."""
+    try:
+        columns, rows = map(int, text.split('x')) if text else (1, 1)
+        if min(columns, rows) < 1:
+            raise ValueError
+    except ValueError:
+        raise ConfigError(f'parameter camera_size: got {text!r}, expected two whole numbers like 640x480') from None
+    return (rows, columns) if text else None
 
 
 def markdown(table):

@@ -3,36 +3,27 @@ import functools
 import sys
 import traceback
 
-import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import String
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import Bool, Float64
 from std_srvs.srv import SetBool, Trigger
-from trajectory_msgs.msg import JointTrajectory
-from visualization_msgs.msg import MarkerArray
 
 from diffusion_planner import config
-from diffusion_planner.planning.playback import sample
 from diffusion_planner.robot import Robot
-from diffusion_planner.ros import conversions, parameters
-from diffusion_planner.ros.diagnostics import State, asked, guidance, to_diagnostics
+from diffusion_planner.ros import parameters
+from diffusion_planner.ros.diagnostics import State
 from diffusion_planner.ros.engine import Engine, load_shipped
+from diffusion_planner.ros.outputs import RELIABLE, Plans, Standing, best_effort
 from diffusion_planner.ros.spin import run_node
+from diffusion_planner.ros.timebase import SimulatedTime, WallTime
 from diffusion_planner.ros.wishes import locate, read_objective
 from diffusion_planner.ros.worker import Hooks
 
-RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-
-def best_effort(depth):
-    return QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+STILL = 0.001     # a speed scaling up to here is a stop
 
 
 def transition(change):
@@ -53,16 +44,24 @@ def transition(change):
     return wrapped
 
 
+def controller_state():
+    """Return the message type of a controller's state, which not every ROS 2 installation has. Raises ConfigError."""
+    try:
+        from control_msgs.msg import JointTrajectoryControllerState
+    except ImportError:
+        raise config.ConfigError('parameter controller_state: needs the package control_msgs, which is not installed; '
+                                 'expected it, or an empty text') from None
+    return JointTrajectoryControllerState
+
+
 class PlannerNode(LifecycleNode):
     """Subscribes to camera and joints, publishes joint trajectories. `load(values, robot) -> planner` is replaced in tests."""
 
     def __init__(self, load=load_shipped):
         super().__init__('planner')
-        self.over, self.cause, self.engine, self._load = False, '', None, load
+        self.over, self.cause, self.engine, self.plans, self._load = False, '', None, None, load
         parameters.declare(self, parameters.PLANNER, self._change)
-        self._said, self._entities = None, []
-        self._status = self._publisher(String, '~/status', LATCHED)
-        self._diagnostics = self._publisher(DiagnosticArray, '/diagnostics', QoSProfile(depth=10))
+        self._entities, self._standing = [], Standing(self)
         for name in ('stop', 'resume', 'reset', 'plan_once'):
             self.create_service(Trigger, f'~/{name}', functools.partial(self._serve, name))
         self.create_service(SetBool, '~/set_guidance', self._set_guidance)
@@ -84,23 +83,26 @@ class PlannerNode(LifecycleNode):
 
     @transition
     def on_configure(self):
-        values, log = parameters.values(self, parameters.PLANNER), self.get_logger().warning
-        self.engine = Engine(values, Hooks(self.now_s, self._send, self._report, log), self.get_parameter('use_sim_time').value, self._load)
-        inputs = self.engine.inputs
-        self._trajectory = self._publisher(JointTrajectory, 'joint_trajectory', RELIABLE)
-        self._plan = self._publisher(String, '~/plan', RELIABLE)
-        self._picture = self._publisher(Image, '~/imagined/image', best_effort(1))
-        self._path = self._publisher(MarkerArray, '~/imagined/path', best_effort(1))
-        self._entities = [self._trajectory, self._plan, self._picture, self._path]
-        self._subscribe(JointState, 'joint_states', best_effort(10), lambda message: inputs.take_joints(message, self.now_s()))
+        values, simulated = parameters.values(self, parameters.PLANNER), self.get_parameter('use_sim_time').value
+        timebase = SimulatedTime(self.get_clock()) if simulated else WallTime()
+        hooks = Hooks(timebase.now_s, self._send, self._report, self.get_logger().warning)
+        self.engine = Engine(values, hooks, simulated, self._load, timebase)
+        self.plans = Plans(self, self.engine, values['base_frame'], values['shadow'])
+        self._entities = list(self.plans.entities)
+        self._subscribe(JointState, 'joint_states', best_effort(10), self.engine.inputs.take_joints)
+        kind, ending = (CompressedImage, 'image/compressed') if values['compressed'] else (Image, 'image')
         for camera in self.engine.history.cameras:
-            self._subscribe(Image, f'{camera}/image', best_effort(1),
-                            lambda message, camera=camera: inputs.take_image(message, camera, self.now_s()))
+            self._subscribe(kind, f'{camera}/{ending}', best_effort(1), functools.partial(self.engine.inputs.take_image, camera))
+        self._subscribe(Bool, '~/hold', RELIABLE, lambda message: self._hold('hold', 'held by ~/hold' if message.data else ''))
+        self._subscribe(Float64, 'speed_scaling', best_effort(1), self._take_scaling)
+        if values['controller_state']:
+            self._subscribe(controller_state(), values['controller_state'], best_effort(1),
+                            functools.partial(self.engine.inputs.take_controller, self.engine.cycle.following))
 
     @transition
     def on_activate(self):
-        if not self._trajectory.get_subscription_count():
-            self.get_logger().warning(f'nobody subscribes to {self._trajectory.topic_name} yet')
+        if not self.plans.listeners():
+            self.get_logger().warning(f'nobody subscribes to {self.plans.trajectory.topic_name} yet')
         self.engine.start()
 
     @transition
@@ -124,7 +126,7 @@ class PlannerNode(LifecycleNode):
         """Brake and let the message get out, before the middleware goes."""
         if self.engine is not None and self.engine.worker is not None:
             self._end_planning()
-            self._trajectory.wait_for_all_acked(Duration(seconds=0.5))
+            self.plans.flush()
         self.engine = None
 
     def _end_planning(self):
@@ -140,15 +142,21 @@ class PlannerNode(LifecycleNode):
 
     # -- what comes in
 
-    def now_s(self):
-        return self.get_clock().now().nanoseconds * 1e-9
+    def _take_scaling(self, message):
+        """Hold while the controller's speed is scaled to nothing: an emergency stop, or somebody at the pendant."""
+        self._hold('speed_scaling', 'the speed scaling of the controller is 0' if not message.data > STILL else '')
+
+    def _hold(self, name, reason):
+        if self.engine.health.held.get(name, '') != reason:      # the scaling comes as often as joint states
+            self.engine.hold(name, reason)
+            self._tell()
 
     def _serve(self, name, _request, response):
         if self.engine is None or self.engine.worker is None:
             response.success, response.message = False, 'the planner is not active'
         else:
-            (self.engine.worker.plan_once if name == 'plan_once' else getattr(self.engine, name))()
-            response.success, response.message = True, name
+            refusal = getattr(self.engine, name)()
+            response.success, response.message = not refusal, refusal or name
             self._tell()
         return response
 
@@ -174,49 +182,41 @@ class PlannerNode(LifecycleNode):
     # -- what goes out
 
     def _send(self, chunk):
-        """Publish a chunk. Raises ValueError when it is too late for its first point."""
-        self._trajectory.publish(conversions.to_joint_trajectory(chunk, self.engine.robot.joint_names, self.now_s()))
+        self.plans.send(chunk)
 
     def _report(self, plan, goal, seed):
-        """Show people what was imagined; called from the planning thread, after the chunk is out."""
-        robot, frame = self.engine.robot, self.get_parameter('base_frame').value
-        chunk = self.engine.cycle.running
-        start = plan.position_rad[:1] if chunk is None else sample(chunk, plan.origin_s).position_rad[None]
-        points_m = robot.tip_m(np.concatenate([start, plan.position_rad]))
-        self._plan.publish(conversions.to_json({
-            'seed': seed, 'origin_s': plan.origin_s, 'timing_ms': plan.timing_ms, 'breakdown': plan.breakdown,
-            'rejected': plan.rejected, 'points_m': points_m, 'arrival_s': float(plan.offset_s[-1]),
-            'guidance': guidance(plan, goal), **({'objective': asked(plan, goal)} if goal.objective is not None else {})}))
-        if self._path.get_subscription_count():
-            self._path.publish(conversions.to_path_markers(points_m, plan.origin_s, frame))
-        if self._picture.get_subscription_count():
-            self._picture.publish(conversions.to_image(self.engine.planner.imagined_picture(plan), plan.origin_s, 'imagined'))
+        self.plans.report(plan, goal, seed)
 
     def _tell(self):
         """Look after the engine; publish the state when it changed, diagnostics along with it."""
         state, reason = self.engine.watch() if self.engine is not None else (State.INACTIVE, '')
         if self.cause:
             state, reason = State.FAULT, self.cause
-        before, self._said = self._said, (state, reason)
-        if before is None or before[0] != state:
-            self._status.publish(String(data=state.value))
-            self.get_logger().info(f'{state.value}: {reason}' if reason else state.value)
+        if self._standing.tell(state, reason):
             self._diagnose()
 
     def _diagnose(self):
-        if self._said is None:
-            return
-        facts = {'backend': self.get_parameter('backend').value}
+        facts, rivals = {'backend': self.get_parameter('backend').value}, []
         if self.engine is not None:
-            facts |= self.engine.facts() | {'trajectory subscribers': self._trajectory.get_subscription_count(),
-                                            'trajectory publishers': self.count_publishers(self._trajectory.topic_name)}
-        self._diagnostics.publish(to_diagnostics(self.get_fully_qualified_name(), self.get_parameter('model').value, *self._said,
-                                                 facts, self.now_s()))
+            health = self.engine.health
+            health.listeners, health.rivals = self.plans.listeners(), (rivals := self.plans.rivals())
+            facts |= self.engine.facts() | {'trajectory subscribers': health.listeners, 'other trajectory publishers': ', '.join(rivals) or 'none'}
+        self._standing.diagnose(self.get_parameter('model').value, facts, alarm=bool(rivals))
 
-    def _publisher(self, kind, topic, qos):
-        return self.create_publisher(kind, topic, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies())
+    def _guarded(self, callback):
+        """Let a defect in a callback stop the arm, not the node."""
+        @functools.wraps(callback)
+        def wrapped(*message):
+            try:
+                callback(*message)
+            except Exception as error:
+                self.get_logger().error(traceback.format_exc())
+                if self.engine is not None:
+                    self.engine.fail(f'{type(error).__name__} in a callback: {error}')
+        return wrapped
 
     def _subscribe(self, kind, topic, qos, callback):
+        callback = self._guarded(callback)
         self._entities.append(self.create_subscription(
             kind, topic, callback, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies()))
 

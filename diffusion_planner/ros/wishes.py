@@ -34,11 +34,12 @@ class Wishes:
     guidance_scale: float
     guard: bool
     objective: object | None
+    speed_scale: float = 1.0
 
     @classmethod
     def of(cls, values, robot):
         """Read them off parameter values. Raises ConfigError."""
-        return cls(values['guidance_scale'], values['guard'], read_objective(values['objective'], robot))
+        return cls(values['guidance_scale'], values['guard'], read_objective(values['objective'], robot), values['speed_scale'])
 
     def changed(self, changes, robot, position_rad):
         """Change some, name to parameter value: -> Wishes. Raises ConfigError for an objective that is no use where the arm stands."""

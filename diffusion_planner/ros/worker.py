@@ -20,6 +20,10 @@ class Hooks:
     log: Callable[[str], None]
     goal: Callable | None = None            # -> Goal, once per plan
     failed: Callable | None = None          # the planner raised twice in a row: text -> None
+    seen: Callable = dict                   # -> what became of the newest picture until now, in milliseconds
+
+
+UNUSABLE = 3     # plans in a row that cannot become a chunk; then the arm is stopped
 
 
 class Worker(threading.Thread):
@@ -38,11 +42,15 @@ class Worker(threading.Thread):
         while not self._ending:
             self._wake.wait(self.IDLE_S)
             self._wake.clear()
-            if self._reset:
-                self._reset, self._next_s, self._failures, self.seed = False, 0.0, 0, self.first_seed
-                self.planner.reset()
-            if self._is_due(now_s := self.hooks.now_s()):
-                self._attempt(now_s)
+            self.step()
+
+    def step(self):
+        """Do what is due now."""
+        if self._reset:
+            self._reset, self._next_s, self._failures, self.seed = False, 0.0, 0, self.first_seed
+            self.planner.reset()
+        if self._is_due(now_s := self.hooks.now_s()):
+            self._attempt(now_s)
 
     def wake(self):
         self._wake.set()
@@ -53,12 +61,17 @@ class Worker(threading.Thread):
 
     def begin_again(self):
         """Forget warm start and schedule, and count seeds from the first again: equal episodes get equal plans."""
-        self.not_before_s, self._reset = 0.0, True
+        self.not_before_s, self._once, self._reset = 0.0, False, True
         self.wake()
+
+    def halt(self):
+        """Begin no plan any more; the one under way is made void by the brake that follows."""
+        self.allowed, self._once = False, False
 
     def end(self, timeout_s):
         """Ask the thread to end: -> whether it has."""
-        self._ending, self.allowed = True, False
+        self._ending = True
+        self.halt()
         self.wake()
         self.join(timeout_s)
         return not self.is_alive()
@@ -84,21 +97,26 @@ class Worker(threading.Thread):
             if isinstance(missing, NotFollowing) and (stop := self.cycle.brake(now_s)):
                 self._send(stop)
         except Exception:
-            self._failures += 1
+            self._failures, self._next_s = self._failures + 1, now_s   # once more, at once
             self.hooks.log(f'planning failed, {self._failures} in a row:\n{traceback.format_exc()}')
             if self._failures >= 2:
+                self._failures = 0
                 self.hooks.failed(traceback.format_exc().strip().splitlines()[-1])
         finally:
             self._busy_since = None
 
     def _plan(self, now_s):
+        watch = Laps(self.hooks.seen())
         observation, handover = self.cycle.begin(now_s)
+        if not (self.allowed or self._once):    # halted since it was due: the brake was before `begin`, which makes nothing void
+            return
         # A grid of periods, unless a whole one was missed: jitter of one plan does not delay the next.
         period_s = self.cycle.settings.replan_period_s
         late = not 0 <= now_s - self._next_s < period_s
         self._next_s, self._once, self.waiting_for = (now_s if late else self._next_s) + period_s, False, ''
         seed, self.seed = self.seed, self.seed + 1
         goal = self.hooks.goal()
+        watch.lap('observe')
         try:
             plan = self.planner.plan(observation, goal, seed)
         except NoSafeCandidate as refused:
@@ -106,9 +124,15 @@ class Worker(threading.Thread):
             if not isinstance(refused, StrangeScene):   # which no other seed makes familiar: that waits for the next period
                 self._next_s = now_s   # at once, with another seed
             return
+        watch.lap('inference')
         chunk = self.cycle.finish(plan, handover, self.hooks.now_s(), goal.objective)
+        watch.lap('shape')
         if chunk is None or not self._send(chunk):
             self._next_s = now_s
+        watch.lap('publish')
+        plan.timing_ms.update(watch.stages())
+        if self.cycle.unusable == UNUSABLE and (stop := self.cycle.brake(self.hooks.now_s())):
+            self._send(stop)
         self.hooks.report(plan, goal, seed)
 
     def _send(self, chunk):
@@ -117,8 +141,25 @@ class Worker(threading.Thread):
             # Shaping took its time, too; half of the margin must still be there.
             if chunk.origin_s - self.hooks.now_s() < 0.5 * self.cycle.settings.min_lead_s:
                 raise ValueError('too late')
-            self.hooks.send(chunk)
+            self.cycle.deliver(chunk, self.hooks.send)
             return True
         except ValueError:
-            self.cycle.withdraw([], deadline=True)
+            self.cycle.withdraw([], deadline=True, chunk=chunk)
             return False
+
+
+class Laps:
+    """Milliseconds per stage from picture to chunk, beginning with what became of the newest picture before."""
+
+    def __init__(self, seen):
+        self._laps, self._last = dict(seen), time.perf_counter()
+
+    def lap(self, name):
+        now = time.perf_counter()
+        self._laps[name], self._last = 1000 * (now - self._last), now
+
+    def stages(self):
+        """-> stage to milliseconds; `outside` is all but inference and waiting for a plan to be due, `turnaround` is everything"""
+        laps = {name: took for name, took in self._laps.items() if name != 'inference'}
+        outside = sum(took for name, took in laps.items() if name != 'wait')
+        return {**laps, 'outside': outside, 'turnaround': outside + self._laps['inference'] + laps.get('wait', 0.0)}

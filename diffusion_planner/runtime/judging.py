@@ -20,7 +20,7 @@ class Judging:
         familiarity(context, tokens [P, F + 1, D], offset_s [P, F + 1]) -> log-odds, numpy [P]; below 0: where play never went
         cubic: look along the cubic that meets the tokens' velocities instead of along straight lines.
         """
-        path = torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1)
+        path = torch.cat([context.origin[:, None].expand(len(tokens), -1, -1), tokens], 1)
         here = self.network.familiarity(path[:, 0, self.layout.position])
         lowest = self.network.familiarity(self._between(path, offset_s, cubic)).amin((0, 2))
         return (lowest - torch.minimum(here - 0.5, self.network.familiarity.floor)).cpu().numpy()
@@ -53,7 +53,7 @@ class Judging:
         return {'reward': said[0].cpu().numpy(), 'panel': said.mean(0).cpu().numpy(), 'doubt': said.std(0, correction=0).cpu().numpy(),
                 'judge': judge.cpu().numpy(),
                 'typicality': self.typicality(context, far, offset_s, seed) if typicality else np.zeros(len(far)),
-                'reach': self._reach(context.tokens[:, -1].expand(len(far), -1), far[:, 0], offset_s),
+                'reach': self._reach(context.origin.expand(len(far), -1), far[:, 0], offset_s),
                 **self.pressure.asked_at_end(context, far), **restraints(context.pressure)}
 
     def _reach(self, near, far, gap_s):
@@ -67,7 +67,7 @@ class Judging:
     @torch.no_grad()
     def steps(self, context, tokens, offset_s):
         """How far the least likely step of each path is above the floor of the transition head: -> numpy [P]"""
-        path = torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1)
+        path = torch.cat([context.origin[:, None].expand(len(tokens), -1, -1), tokens], 1)
         return self._reach(path[:, :-1], path[:, 1:], np.diff(offset_s, axis=1, prepend=0.0)).min(1)
 
     @torch.no_grad()
@@ -76,14 +76,15 @@ class Judging:
         if not self.config.genuineness:
             return np.zeros(len(tokens))
         own = self.layout.motion
-        path = torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1)[..., own]
+        path = torch.cat([context.origin[:, None].expand(len(tokens), -1, -1), tokens], 1)[..., own]
         gap_s = torch.tensor(np.diff(offset_s, axis=1, prepend=0.0), dtype=torch.float32, device=self.device)
         return self.network.genuineness(path[:, :-1], path[:, 1:], gap_s).mean(1).cpu().numpy()
 
     @torch.no_grad()
     def strange(self, context, observation):
         """Say how unlike those of play the newest picture is: -> {in which way: in units of the limit}, {} for models that cannot tell"""
-        if not self.config.strangeness:
+        unseen = observation.picture_level is not None and observation.picture_level[-1, 0] >= 1.0
+        if not self.config.strangeness or unseen:
             return {}
         key = float(observation.picture_stamp_s[-1][0])
         if self.judged[0] != key:
@@ -110,7 +111,7 @@ class Judging:
     @torch.no_grad()
     def consistency(self, context, tokens, offset_s):
         """Compare the command that inverse dynamics infers with the path itself: -> mean difference in radians, numpy [P]"""
-        origin = context.tokens[:, -1:].expand(len(tokens), -1, -1)
+        origin = context.origin[:, None].expand(len(tokens), -1, -1)
         path = torch.cat([origin, tokens], 1)[..., self.layout.motion]
         gap_s = torch.tensor(np.diff(offset_s, axis=1, prepend=0.0), dtype=torch.float32, device=self.device)
         command = self.network.inverse_dynamics(path[:, :-1], path[:, 1:], gap_s)
@@ -128,7 +129,7 @@ class Judging:
         table = self.planning.get('step_mismatch')
         if table is None:
             return np.zeros(len(tokens))
-        path = self.network.normalizer.inverse(torch.cat([context.tokens[:, -1:].expand(len(tokens), -1, -1), tokens], 1))
+        path = self.network.normalizer.inverse(torch.cat([context.origin[:, None].expand(len(tokens), -1, -1), tokens], 1))
         gap_s = np.diff(offset_s, axis=1, prepend=0.0)
         missed = mismatch(path[..., self.layout.position], path[..., self.layout.velocity], torch.tensor(gap_s, dtype=torch.float32))
         missed = (missed / self.network.normalizer.spread[self.layout.position]).amax(-1).cpu().numpy()

@@ -113,7 +113,7 @@ class Pressure:
 
         def ease(clean, offset_s):
             if network.config.transition:
-                near = context.tokens[:, -1:, self.layout.motion].expand(len(clean), -1, -1)[:, 0]
+                near = context.origin[:, self.layout.motion].expand(len(clean), -1)
                 odds = network.transition(near, clean[:, -1, self.layout.motion], offset_s[:, -1]) - network.transition.floor
             else:
                 odds = network.familiarity(clean[:, -1, self.layout.position]) - network.familiarity.floor

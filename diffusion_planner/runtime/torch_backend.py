@@ -7,21 +7,22 @@ import torch
 
 from diffusion_planner.config import ConfigError
 from diffusion_planner.diffusion.matrices import scheduling_matrix
-from diffusion_planner.diffusion.noise import add_noise
+from diffusion_planner.diffusion.noise import add_noise, signal
 from diffusion_planner.diffusion.samplers import MultistepStep, ddim_step, ddpm_step, sample
 from diffusion_planner.runtime import checkpoint
 from diffusion_planner.runtime.judging import Judging
 from diffusion_planner.runtime.pressure import Pressure
 
 CACHED_PICTURES = 64
+PICTURES_ALONE = 0.5     # the level of a token whose joints are known and whose pictures are not
 
 
 class Context:
-    """An encoded observation: tokens [1, C, D] in network space, level [1, C], offset_s [1, C], what was asked, and what is
-    rewarded: a place [1, E] and a width [1] per head that guides, and the judge's."""
+    """An encoded observation: tokens [1, C, D] in network space, level [1, C], offset_s [1, C], the last token before it was brought
+    to its level [1, D], what was asked, and what is rewarded: a place [1, E] and a width [1] per head that guides, and the judge's."""
 
-    def __init__(self, tokens, level, offset_s, goal, guides, judge):
-        self.tokens, self.level, self.offset_s, self.goal, self.judge = tokens, level, offset_s, goal, judge
+    def __init__(self, tokens, level, offset_s, origin, goal, guides, judge):
+        self.tokens, self.level, self.offset_s, self.origin, self.goal, self.judge = tokens, level, offset_s, origin, goal, judge
         self.places, self.widths = (torch.stack(column) for column in zip(*guides))
         self.pressure = None    # what imagine_far did, for the figures
 
@@ -35,7 +36,7 @@ class TorchBackend(Judging):
     def __init__(self, model, planning, device='cpu'):
         self.network, self.planning, self.device = model, planning, torch.device(device)
         self.config, self.layout = model.config, model.layout
-        self.latents, self.judged = OrderedDict(), (None, {})
+        self.latents, self.judged, self.identity = OrderedDict(), (None, {}), ''
         self.denoise = _traced(model, self.device)
         self.pressure = Pressure(model, planning, self.device)
 
@@ -54,13 +55,34 @@ class TorchBackend(Judging):
         latent = self._latents(observation)
         motion = torch.tensor(np.concatenate([observation.position_rad, observation.velocity_rad_s], 1), dtype=torch.float32)
         tokens = self.network.normalizer(torch.cat([motion.to(self.device), latent], 1))[None]
-        level = torch.tensor(observation.level, dtype=torch.float32, device=self.device)[None]
+        origin, (level, doubt) = tokens[:, -1], self._levels(observation)
         offset_s = torch.tensor(observation.offset_s, dtype=torch.float32, device=self.device)[None]
         # A token at level 1 is pure noise by definition; the value behind it must not leak through.
         tokens = add_noise(tokens, torch.zeros_like(tokens), level)
-        told = (self._normal_position(goal),) if self.config.goal == 'position' else (latent[None], level)
+        for camera, own in enumerate(self.layout.picture_of(camera) for camera in range(self.layout.cameras)):
+            tokens[..., own] *= signal(doubt[..., camera])[..., None]
+        told = (self._normal_position(goal),) if self.config.goal == 'position' else (self._seen(latent, doubt), torch.maximum(level, doubt.mean(-1)))
         guides, judge = [head.places(*told) for head in self.network.guides()], self.network.judge_head.places(*told)
-        return Context(tokens, level, offset_s, goal, guides, judge)
+        return Context(tokens, level, offset_s, origin, goal, guides, judge)
+
+    def _levels(self, observation):
+        """Read the noise levels of an observation's tokens, raised by what its pictures are worth: -> level [1, C], doubt [1, C, V]
+
+        The arm is known even where the camera is not: pictures alone bring a token no higher than PICTURES_ALONE.
+        """
+        level = torch.tensor(observation.level, dtype=torch.float32, device=self.device)[None]
+        if observation.picture_level is None or not self.layout.cameras:
+            return level, torch.zeros(*level.shape, self.layout.cameras, device=self.device)
+        doubt = torch.tensor(observation.picture_level, dtype=torch.float32, device=self.device)[None]
+        return torch.maximum(level, PICTURES_ALONE * doubt.mean(-1)), doubt
+
+    def _seen(self, latent, doubt):
+        """Put the mean of play's pictures for those that count for nothing: latent [C, V Z], doubt [1, C, V] -> [1, C, V Z]
+
+        What guides reads the whole latent, however doubtful; fading it would move what it reads towards the mean scene's.
+        """
+        blind = (doubt >= 1.0).repeat_interleave(self.layout.latent, -1)
+        return torch.where(blind, self.network.normalizer.mean[self.layout.picture], latent)
 
     def _normal_position(self, goal):
         """Bring the goal to network space: -> [1, 1, J]"""
@@ -193,10 +215,16 @@ def _holding(denoise, context):
 def load_backend(model_dir, robot, threads=1, device='cpu'):
     """Load a model folder for a robot: -> TorchBackend.
 
-    Raises ModelError for a bad folder and ConfigError for a robot whose joints are not the model's.
+    Raises ModelError for a bad folder and ConfigError for a robot whose joints are not the model's, or for a GPU that is not there.
     """
     torch.set_num_threads(threads)
+    if device == 'auto':
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if device == 'cuda' and not torch.cuda.is_available():
+        raise ConfigError('device: got cuda, but torch sees no GPU; expected auto or cpu')
     network, config = checkpoint.load(model_dir, device)
     if tuple(robot.joint_names) != tuple(network.config.joint_names):
         raise ConfigError(f'{model_dir}: trained for joints {list(network.config.joint_names)}, the robot has {list(robot.joint_names)}')
-    return TorchBackend(network, config['planning'], device)
+    backend = TorchBackend(network, config['planning'], device)
+    backend.identity = f'format {config["format"]}, sha256 {config["sha256"]}'
+    return backend

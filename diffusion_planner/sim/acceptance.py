@@ -1,7 +1,9 @@
 """Which trajectories joint_trajectory_controller (JTC) takes, per ROS distribution: its checks, and only those.
 
-What JTC does not check is not checked here either: duplicate names, NaN, limits, distance from the current state.
-Read from ros2_controllers humble 2.54, jazzy 4.42, kilted 5.17 and master of August 2026.
+What JTC does not check is not checked here either: duplicate names, NaN, limits, distance from the current state. Nor is here what
+it refuses without a check: a stamp before 0 throws, and while it is inactive it drops everything. Master's `positions_upsampling`,
+off by default, gives times to positions that have none before they are checked; it is not imitated.
+Read from ros2_controllers humble 2.54, jazzy 4.42, kilted 5.17 and master (6.9) of August 2026; the last three have the same checks.
 """
 from dataclasses import dataclass
 

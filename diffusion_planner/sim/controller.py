@@ -2,6 +2,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from ruckig import ControlInterface, InputParameter, Ruckig, RuckigError, Synchronization, Trajectory
 
 from diffusion_planner.sim.acceptance import AcceptanceOptions, acceptance_errors, nanoseconds
 from diffusion_planner.splines import cubic, linear, quintic
@@ -30,23 +31,35 @@ class TrajectoryController:
     def __init__(self, joint_names, period_s, distribution='jazzy', interpolate_from_desired_state=True):
         self.joint_names, self.period_s, self.distribution = tuple(joint_names), period_s, distribution
         self.from_desired = interpolate_from_desired_state
-        self._buffer = np.zeros(len(self.joint_names))
+        self._buffer, self._held = np.zeros(len(self.joint_names)), False
         self.reset(np.zeros(len(self.joint_names)))
 
     def reset(self, position_rad):
-        """Forget everything and hold a posture at rest: reset(position [J])"""
+        """Forget everything and hold a posture at rest: reset(position [J]). What hold() began goes on."""
         position_rad = np.array(position_rad, dtype=np.float64)
         self._desired = (position_rad, np.zeros_like(position_rad), np.zeros_like(position_rad))
         self._desired_ns = None
-        self._pending = None
+        self._pending = self._stopping = None
         self._knots, self._blendable = [], False
 
     def accept(self, trajectory, now_s):
-        """Take a trajectory for the next cycle, or list why not; after a refusal the running one goes on."""
+        """Take a trajectory for the next cycle, or list why not; after a refusal the running one goes on.
+
+        While hold() is in force it is taken and never followed.
+        """
         errors = acceptance_errors(trajectory, self.joint_names, now_s, self.distribution)
-        if not errors:
+        if not errors and not self._held:
             self._pending = nanoseconds(trajectory.header.stamp), self._read(trajectory)
         return errors
+
+    def hold(self, acceleration_rad_s2, jerk_rad_s3):
+        """Leave the running trajectory, come to rest within limits [J] and stay there: deactivated, or stopped by the driver."""
+        self._held, self._pending, self._knots = True, None, []
+        self._stopping = self._desired_ns or 0, _stop(self._desired, acceleration_rad_s2, jerk_rad_s3)
+
+    def release(self):
+        """Follow trajectories again, from the next one on."""
+        self._held = False
 
     def reference(self, now_s, measured=None):
         """Advance to `now_s` and return what the arm must do: -> position, velocity, acceleration [J]
@@ -58,6 +71,8 @@ class TrajectoryController:
             self._begin(now_ns, measured)
         if self._knots:
             self._desired = self._interpolate(now_ns)
+        elif self._stopping is not None:
+            self._desired = self._stopping[1]((now_ns - self._stopping[0]) / 1e9)
         self._desired_ns = now_ns
         return tuple(values.copy() for values in self._desired)
 
@@ -102,6 +117,24 @@ class TrajectoryController:
             return buffer.copy()
         return [Knot(nanoseconds(point.time_from_start), sort(point.positions), sort(point.velocities),
                      sort(point.accelerations)) for point in trajectory.points]
+
+
+def _stop(state, acceleration_rad_s2, jerk_rad_s3):
+    """Brake from a state (position, velocity, acceleration [J]) to rest: -> function of elapsed_s that gives such states"""
+    request, trajectory, zeros = InputParameter(len(state[0])), Trajectory(len(state[0])), np.zeros_like(state[0])
+    request.current_position, request.current_velocity, request.current_acceleration = state
+    request.max_velocity, request.max_acceleration, request.max_jerk = zeros + np.inf, acceleration_rad_s2, jerk_rad_s3
+    request.control_interface, request.synchronization = ControlInterface.Velocity, Synchronization.No
+    try:
+        Ruckig(len(zeros)).calculate(request, trajectory)
+    except RuckigError:      # a reference that is not finite
+        return lambda elapsed_s: (state[0], zeros, zeros)
+
+    def at(elapsed_s):
+        if elapsed_s >= trajectory.duration:
+            return np.array(trajectory.at_time(trajectory.duration)[0]), zeros, zeros
+        return tuple(np.array(values) for values in trajectory.at_time(elapsed_s))
+    return at
 
 
 def _between(before, after, now_ns):

@@ -8,9 +8,12 @@ from diffusion_planner.sim import oddities
 from diffusion_planner.sim import scene as scenes
 from diffusion_planner.sim.camera import Camera
 from diffusion_planner.sim.controller import TrajectoryController
+from diffusion_planner.sim.excess import Excess
 from diffusion_planner.sim.task import Touch, reward
 from diffusion_planner.sim.world import World
 from diffusion_planner.sim.zones import inside
+
+HOLD_SHARE = 0.9     # of the robot's limits: at all of them, rounding alone would break them
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class ArmEnv:
         self.world = World(self.settings.period_s, gui)
         self.controller = TrajectoryController(self.robot.joint_names, self.settings.period_s,
                                                self.settings.distribution, self.settings.interpolate_from_desired_state)
+        self.excess = Excess(self.robot, self.settings.period_s)
         self.steps = 0
         self.scene = self.oddity = self.spoil = self.trace = None
         self.camera, self.zones = self.settings.camera, zones
@@ -67,7 +71,8 @@ class ArmEnv:
         oddities.apply(self, oddity, scene_seed)
         self.controller.reset(np.array(self.scene.start_rad))
         self.begun, self.touch = self.steps, Touch()
-        self.contacts, self.was_touching, self.violations, self.last_velocity = 0, False, 0, None
+        self.excess.reset(np.array(self.scene.start_rad))
+        self.contacts, self.was_touching, self.violations = 0, False, 0
         self.zone_entries, self.was_outside = 0, False
         if self.trace is not None:
             self.trace.clear()
@@ -75,10 +80,11 @@ class ArmEnv:
     def step(self):
         """Advance the physics by one period, following the controller."""
         self.steps += 1
-        position_rad, velocity_rad_s, acceleration_rad_s2 = self.controller.reference(self.now_s)
-        self.world.drive(position_rad, velocity_rad_s)
+        reference = self.controller.reference(self.now_s, None if self.controller.from_desired else self.joints())
+        if np.isfinite(reference).all():      # anything else would stay in PyBullet's physics for good
+            self.world.drive(*reference[:2])
         self.world.step()
-        self.violations += self._outside_limits(position_rad, velocity_rad_s, acceleration_rad_s2)
+        self.violations += self.excess.outside(reference, self.world.joint_state())
         touching = self.world.touching()
         self.contacts += touching and not self.was_touching
         self.was_touching = touching
@@ -91,22 +97,13 @@ class ArmEnv:
         if self.trace is not None and (self.steps - self.begun) % self.settings.joint_every == 0:
             self.trace.append((self.now_s, tip_m, rewarded))
 
-    def _outside_limits(self, position_rad, velocity_rad_s, acceleration_rad_s2):
-        """Return whether reference or encoders leave the robot's limits in this step.
+    def hold(self):
+        """Let the controller stop the arm within its limits and follow nothing until release()."""
+        self.controller.hold(HOLD_SHARE * np.array(self.robot.acceleration_max_rad_s2), HOLD_SHARE * np.array(self.robot.jerk_max_rad_s3))
 
-        The reference counts with its acceleration from step to step, so that jumps of velocity count too.
-        """
-        robot, tolerance = self.robot, 1e-6
-        measured_rad, measured_rad_s = self.world.joint_state()
-        # A jump of the reference's velocity between two steps is an acceleration that no spline formula shows.
-        jump = 0 if self.last_velocity is None else np.abs(velocity_rad_s - self.last_velocity) / self.period_s
-        self.last_velocity = np.array(velocity_rad_s)
-        fastest = np.array(robot.velocity_max_rad_s) + tolerance
-        return bool(any((
-            np.any(measured_rad < robot.position_min_rad), np.any(measured_rad > robot.position_max_rad),
-            np.any(position_rad < robot.position_min_rad), np.any(position_rad > robot.position_max_rad),
-            np.any(np.abs(velocity_rad_s) > fastest), np.any(np.abs(measured_rad_s) > fastest),
-            np.any(np.maximum(np.abs(acceleration_rad_s2), jump) > np.array(robot.acceleration_max_rad_s2) + tolerance))))
+    def release(self):
+        """Let the controller follow trajectories again, from the next one on."""
+        self.controller.release()
 
     @property
     def elapsed_s(self):
@@ -136,11 +133,12 @@ class ArmEnv:
         return {'width': camera.width_px, 'height': camera.height_px, 'K': camera.intrinsics(), 'frame_id': f'{camera.name}_optical'}
 
     def episode(self):
-        """Report the running episode."""
+        """Report the running episode; `largest` are shares of the robot's limits that the reference came to."""
         done = self.touch.success or self.elapsed_s >= self.settings.time_limit_s - 1e-9
         return {'seed': self.scene.seed, 'success': self.touch.success, 'time_to_target_s': self.touch.time_to_target_s,
                 'contacts': int(self.contacts), 'limit_violations': int(self.violations), 'reward': self.reward(),
-                'elapsed_s': self.elapsed_s, 'done': bool(done), 'zone_entries': self.zone_entries, 'tip_m': self.world.tip_m().tolist()}
+                'elapsed_s': self.elapsed_s, 'done': bool(done), 'zone_entries': self.zone_entries, 'tip_m': self.world.tip_m().tolist(),
+                'largest': self.excess.largest()}
 
     def close(self):
         self.world.close()

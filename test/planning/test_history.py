@@ -4,7 +4,7 @@ import threading
 import numpy as np
 import pytest
 
-from diffusion_planner.planning.history import History, NotReady
+from diffusion_planner.planning.history import JUMP_READINGS, History, NotReady
 from diffusion_planner.records import Frame, JointReading, MotionState
 
 
@@ -123,6 +123,102 @@ def test_joints_that_jump_begin_another_episode():
     history = filled(2.0)
     assert history.append(reading(2.02, position=4.0 + 0.29))      # 0.2 rad and 5 rad/s are believed
     assert history.missing() == []
-    assert history.append(reading(2.04, position=4.29 + 0.31))
-    assert history.missing() == ['pictures of camera']
-    assert history.newest_reading().stamp_s == 2.04
+    for index in range(JUMP_READINGS - 1):                         # one alone is a fault of an encoder
+        assert not history.append(reading(2.04 + 0.02 * index, position=4.29 + 0.41 + 0.1 * JUMP_READINGS))
+    assert history.newest_reading().stamp_s == 2.02 and history.jumps == 0
+    assert history.append(reading(2.04 + 0.02 * JUMP_READINGS, position=4.29 + 0.41 + 0.1 * JUMP_READINGS))
+    assert history.missing() == ['pictures of camera'] and history.jumps == 1
+    assert len(history._readings) == 1
+
+
+@pytest.mark.parametrize('bad', [[8.0], [8.0, -8.0, 8.0, -8.0]])
+def test_readings_that_jump_and_do_not_agree_are_dropped(bad):
+    history = filled(2.0)
+    for index, position in enumerate(bad):
+        assert not history.append(reading(2.02 + 0.02 * index, position=position))
+    assert history.append(reading(2.2)) and history.jumps == 0
+    assert history.missing() == []
+
+
+def test_a_jump_is_forgotten_once_the_arm_is_where_it_was():
+    history = filled(2.0)
+    for index in range(10):                                        # never so many in a row
+        assert history.append(reading(2.02 + 0.1 * index)) is True
+        for late in range(1, JUMP_READINGS):
+            assert not history.append(reading(2.02 + 0.1 * index + 0.02 * late, position=50.0))
+    assert history.jumps == 0
+
+
+def test_a_jump_may_come_again_and_again_with_one_stamp():
+    history = filled(2.0)
+    believed = [history.append(reading(2.0, position=50.0)) for _ in range(JUMP_READINGS)]
+    assert believed == [False] * (JUMP_READINGS - 1) + [True]
+    assert (history.jumps, history.newest_reading().position_rad[0]) == (1, 50.0)
+
+
+def test_doubt_of_a_picture_rises_with_its_age_at_its_row():
+    history = filled(10.0, fresh_s=0.5, blind_s=3.0)
+    for index in range(1, 101):
+        history.append(reading(10 + index / 50))
+    # The newest picture is of 10.0; the rows are at 10.8, 11.6 and now, 11.75: ages of 0.8, 1.6 and 1.75 s.
+    seen = history.observe(origin(12.0), 11.75)
+    np.testing.assert_allclose(seen.picture_stamp_s[:, 0], [10.0, 10.0, 10.0])
+    np.testing.assert_allclose(seen.picture_level[:, 0], [0.3 / 2.5, 1.1 / 2.5, 1.25 / 2.5])
+    np.testing.assert_array_equal(seen.level, [0, 0, 0])           # the arm is known
+
+
+@pytest.mark.parametrize('age_s, expected', [(0.0, 0.0), (0.5, 0.0), (0.625, 0.05), (3.0, 1.0), (4.0, 1.0)])
+def test_doubt_begins_at_fresh_s_and_is_whole_at_blind_s(age_s, expected):
+    history = filled(2.0, fresh_s=0.5, blind_s=3.0)
+    assert history.observe(origin(2.3 + age_s), 2.0 + age_s).picture_level[-1, 0] == pytest.approx(expected)
+
+
+def test_one_camera_of_two_may_be_missing_where_that_is_allowed():
+    history = History(2, ('left', 'right'), any_camera=True)
+    history.append(reading(1.0))
+    assert history.missing() == ['pictures of left', 'pictures of right']
+    history.append(frame(1.0, 'right', value=80))
+    seen = history.observe(origin(1.3), 1.0)
+    np.testing.assert_array_equal(seen.picture_level, [[1, 0]] * 3)
+    np.testing.assert_array_equal(seen.pictures[:, 0], 0)
+    np.testing.assert_array_equal(seen.pictures[:, 1], 80)
+    strict = History(2, ('left', 'right'))
+    strict.append(reading(1.0))
+    strict.append(frame(1.0, 'right'))
+    with pytest.raises(NotReady, match='^waiting for pictures of left$'):
+        strict.observe(origin(1.3), 1.0)
+
+
+def test_rows_still_to_come_are_what_the_arm_is_committed_to():
+    history, asked_s = filled(2.0), []
+
+    def committed(instant_s):
+        asked_s.append(instant_s)
+        return MotionState(instant_s, np.array([31.0, 32.0]), np.array([33.0, 34.0]), np.zeros(2))
+    seen = history.observe(origin(3.0), 2.0, committed)            # rows at 1.8, 2.6 and the origin
+    assert asked_s == pytest.approx([2.6])
+    np.testing.assert_allclose(seen.position_rad, [[3.6, 7.0], [31.0, 32.0], [99.0, 98.0]])
+    np.testing.assert_allclose(seen.velocity_rad_s, [[2.0, 0.0], [33.0, 34.0], [97.0, 96.0]])
+
+
+def test_clearing_while_another_thread_observes():
+    history, stop = History(2, ('camera',)), threading.Event()
+
+    def fill():
+        stamp_s = 0.0
+        while not stop.is_set():
+            stamp_s += 0.1
+            history.append(reading(stamp_s))
+            history.append(frame(stamp_s, value=0))
+            history.clear()
+    thread = threading.Thread(target=fill)
+    thread.start()
+    try:
+        for _ in range(3000):
+            try:
+                history.observe(origin(1.3), 1.0)
+            except NotReady:
+                pass
+    finally:
+        stop.set()
+        thread.join()

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from diffusion_planner.planning.jerk_limited import JerkLimited, State, extent, state_at
 from diffusion_planner.planning.playback import sample
-from diffusion_planner.planning.shaping import MARGIN_RAD, ShapingLimits, brake, shape
+from diffusion_planner.planning.shaping import JERK_RATIO, MARGIN_RAD, TAIL_S, ShapingLimits, brake, shape
 from diffusion_planner.records import MotionState
-from diffusion_planner.safety import check_chunk
+from diffusion_planner.safety import check_chunk, peak_jerk
 from diffusion_planner.splines import quintic_at
 
 KNOT_S = 0.02
@@ -45,7 +46,7 @@ def assert_sound(chunk, limits, robot, start):
     position, velocity, acceleration = quintic_at(chunk.offset_s, *knots, at_s)
     assert np.all(np.abs(velocity) <= limits.velocity_rad_s) and np.all(np.abs(acceleration) <= limits.acceleration_rad_s2)
     jerk = np.diff(chunk.acceleration_rad_s2, axis=0) / KNOT_S
-    assert np.all(np.abs(jerk) <= limits.jerk_rad_s3 * (1 + 1e-6))
+    assert np.all(np.abs(jerk) <= limits.jerk_rad_s3 * (1 + 1e-6)) and np.all(peak_jerk(chunk) <= JERK_RATIO * limits.jerk_rad_s3 + 1e-6)
     assert np.all(position >= robot.position_min_rad) and np.all(position <= robot.position_max_rad)
     for knot, expected in zip(knots, (start.position_rad, start.velocity_rad_s, start.acceleration_rad_s2)):
         np.testing.assert_array_equal(knot[0], expected)
@@ -160,3 +161,44 @@ def test_it_is_pure_and_quick(robot, home, limits):
         busy_s.append(time.process_time() - begun)
     np.testing.assert_array_equal(first.position_rad, again.position_rad)
     assert min(busy_s) < 0.008
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=some.integers(0, 10**6), stops=some.booleans())
+def test_the_extent_of_a_motion(seed, stops):
+    random = np.random.default_rng(seed)
+    solver = JerkLimited(*random.uniform(0.2, 3.0, (3, 4)) * [[1.0], [2.0], [20.0]])
+    state = State(random.uniform(-3, 3, 4), random.uniform(-1, 1, 4), random.uniform(-2, 2, 4))
+    motion = solver.stop(state) if stops else solver.move(state, random.uniform(-3, 3, 4), np.zeros(4))
+    way = np.array([state_at(motion, at_s).position for at_s in np.linspace(0, motion.duration, 3000)])
+    np.testing.assert_allclose(extent(motion), (way.min(axis=0), way.max(axis=0)), atol=2e-5)
+
+
+def test_a_range_without_zero_is_kept(robot, home, limits):
+    # Joint 4 ends at -0.07. Slow to get going, it swings towards that end first to meet a plan that rushes the other way.
+    limits, start = ShapingLimits.of(robot, 0.8, 0.03, 2.4), np.array(robot.home_rad)
+    start[3] = robot.position_max_rad[3] - 0.03
+    rest, offset_s = MotionState(0.0, start, np.zeros(7), np.zeros(7)), 0.25 * np.arange(1, 7)
+    rush = np.tile(-1.7 * (np.arange(7) == 3), (6, 1))
+    chunk = shape(offset_s, start + np.where(rush, -0.6 * offset_s[:, None]**2, 0.0), rush, rest, limits, 0.5)
+    assert check_chunk(chunk, robot, rest) == [] and chunk.position_rad[:, 3].max() > start[3] + 0.005
+
+
+def test_a_last_token_hours_away_is_not_driven_to(robot, home):
+    for scale, jerk in ((0.01, 60.0), (1e-5, 60.0)):
+        chunk = shape(np.array([0.1]), home.position_rad[None] + 1.0, np.zeros((1, 7)), home, ShapingLimits.of(robot, scale, 0.3, jerk), 1.5)
+        assert chunk.offset_s[-1] < TAIL_S and check_chunk(chunk, robot, home) == []
+
+
+def test_the_robots_jerk_is_kept_whatever_the_operator_allows(robot):
+    limits = ShapingLimits.of(robot, 1.0, 1.0, 1e4)
+    assert np.all(JERK_RATIO * limits.jerk_rad_s3 <= np.array(robot.jerk_max_rad_s3) * (1 + 1e-12))
+    np.testing.assert_array_equal(ShapingLimits.of(robot, 0.6, 0.3, 60.0).jerk_rad_s3, np.full(7, 60.0))
+
+
+def test_no_jerk_limited_profile_exceeds_the_ratio():
+    # What a jerk of 1 over [0, 1] does to the quintic's at its beginning is linear in it, so the worst sign of each moment adds up.
+    moment = (np.arange(20000) + 0.5) / 20000
+    position, velocity, acceleration = (1 - moment)**2 / 2, 1 - moment, np.ones_like(moment)
+    worst = np.abs(60 * position - 24 * velocity + 3 * acceleration).mean()
+    assert 2.17 < worst < JERK_RATIO

@@ -1,6 +1,7 @@
 """Nodes in processes of their own, on a domain of their own, and an observer of what they say."""
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from diffusion_planner.ros.domains import CANDIDATES, lock_domain
+
 ROOT = Path(__file__).resolve().parents[2]
 PLANNERS = str(Path(__file__).with_name('planners.py'))
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -32,18 +35,26 @@ class Observer(Node):
 
     def __init__(self, context):
         super().__init__('observer', context=context)
+        self.reasons = []                    # in step with statuses: what was said with each state, the newest of each
         self.statuses, self.episode, self.diagnostics, self.plans = [], {}, None, []
         self.joints, self.trajectories = [], []
-        self.create_subscription(String, 'planner/status', lambda message: self.statuses.append(message.data), LATCHED)
+        self.create_subscription(String, 'planner/status', self._hear_status, LATCHED)
         self.create_subscription(String, 'planner/plan', lambda message: self.plans.append(json.loads(message.data)), 10)
         self.create_subscription(String, 'sim/episode', self._hear_episode, LATCHED)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._hear_diagnostics, 10)
         self.create_subscription(JointState, 'joint_states', self.joints.append, BEST_EFFORT)
-        self.create_subscription(JointTrajectory, 'joint_trajectory', self.trajectories.append, 10)
+        self.listener = self.create_subscription(JointTrajectory, 'joint_trajectory', self.trajectories.append, 10)
         self.joint_publisher = self.create_publisher(JointState, 'joint_states', BEST_EFFORT)
         self.image_publisher = self.create_publisher(Image, 'camera/image', BEST_EFFORT)
         self.executor_of_its_own = SingleThreadedExecutor(context=context)
         self.executor_of_its_own.add_node(self)
+
+    def _hear_status(self, message):
+        state, _, reason = message.data.partition(': ')
+        if not self.statuses or self.statuses[-1] != state:
+            self.statuses.append(state)
+            self.reasons.append([])
+        self.reasons[-1].append(reason)
 
     def _hear_episode(self, message):
         self.episode = json.loads(message.data)
@@ -55,7 +66,7 @@ class Observer(Node):
         """Spin until the condition holds, calling `every` 50 times a second."""
         until, next_s = time.monotonic() + timeout_s, 0.0
         while not condition():
-            assert time.monotonic() < until, f'waited {timeout_s} s; statuses {self.statuses}, episode {self.episode}'
+            assert time.monotonic() < until, f'waited {timeout_s} s; statuses {list(zip(self.statuses, self.reasons))}, episode {self.episode}'
             if time.monotonic() >= next_s:
                 next_s = time.monotonic() + 0.02
                 every()
@@ -112,18 +123,17 @@ class Bench:
 
     def __init__(self, folder):
         self.folder, self.processes = folder, []
-        # Ports of domains beyond 101 may be taken by others on Linux.
-        self.domain = 1 + (os.getpid() + int(time.time() * 10)) % 100
+        self.domain, self._lock = _free_domain()
         self.environment = {**os.environ, 'ROS_DOMAIN_ID': str(self.domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
                             'ROS_PYTHON_CHECK_FIELDS': '1', 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'}
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=self.domain)
         self.observer = Observer(self.context)
 
-    def start(self, program, *parameters):
+    def start(self, program, *parameters, namespace=''):
         """Start 'sim', 'planner' or one of planners.py with ROS parameters 'name:=value'."""
         module = {'sim': ['-m', 'diffusion_planner.ros.sim_node'], 'planner': ['-m', 'diffusion_planner.ros.planner_node']}
-        command = [sys.executable, *module.get(program, [PLANNERS, program]), '--ros-args']
+        command = [sys.executable, *module.get(program, [PLANNERS, program]), '--ros-args', *(['-r', f'__ns:=/{namespace}'] if namespace else [])]
         for parameter in parameters:
             command += ['-p', parameter]
         log = open(self.folder / f'{len(self.processes)}-{program}.log', 'w+')
@@ -140,6 +150,28 @@ class Bench:
             print(f'--- {process.log.name}\n{process.log.read_text()}')   # pytest shows it when the test fails
         self.observer.destroy_node()
         rclpy.shutdown(context=self.context)
+        self._lock.close()
+
+
+def _free_domain():
+    """Take a domain that no other run on this machine has: -> its number, a lock to close"""
+    for domain in random.sample(CANDIDATES, len(CANDIDATES)):
+        if not isinstance(lock := lock_domain(domain), str):
+            return domain, lock
+    raise RuntimeError('ROS domains are all in use, expected a free one')
+
+
+def _lasting_bench(tmp_path_factory):
+    """Make a bench whose nodes serve all tests of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        made = Bench(tmp_path_factory.mktemp('nodes'))
+        yield made
+        made.close()
+
+
+module_bench = pytest.fixture(scope='module')(_lasting_bench)
+other_module_bench = pytest.fixture(scope='module')(_lasting_bench)
 
 
 @pytest.fixture

@@ -47,6 +47,8 @@ def test_the_descriptor_says_the_same():
     assert described.description == 'lead [s]'
 
 
-def test_the_readme_table_names_everything():
-    text = parameters.markdown(PLANNER)
-    assert all(f'| `{entry.name}` |' in text for entry in PLANNER)
+@pytest.mark.parametrize('table', [PLANNER, SIM], ids=['planner', 'sim'])
+def test_the_readme_holds_the_table(table):
+    text = parameters.markdown(table)
+    assert all(f'| `{entry.name}` |' in text for entry in table)
+    assert text in (find('config').parent / 'README.md').read_text()      # python -m diffusion_planner.ros.parameters prints it

@@ -85,7 +85,7 @@ def test_a_defect_while_an_objective_is_read_does_not_end_the_node(make, monkeyp
 def test_the_plan_that_goes_out_is_finite_and_says_under_what_it_was_made(make):
     node, sent = make('guidance_scale:=2.0'), []
     node.trigger_configure()
-    node._plan = SimpleNamespace(publish=lambda message: sent.append(
+    node.plans._plan = SimpleNamespace(publish=lambda message: sent.append(
         json.loads(message.data, parse_constant=lambda word: pytest.fail(f'{word} is no JSON'))))
     node.engine._report(*planned(node), 7)
     assert sent[-1]['guidance'] == {'requested': 2.0, 'in_force': 0.5, 'held_back_by': 'typicality'} and 'objective' not in sent[-1]

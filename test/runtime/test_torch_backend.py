@@ -1,11 +1,15 @@
 """Planning end to end on random weights: shapes, repeatability, known tokens, and what guidance may move."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from diffusion_planner.config import ConfigError
+from diffusion_planner.nets.world_model import ModelConfig, WorldModel
 from diffusion_planner.planning.planner import Planner, PlannerSettings
 from diffusion_planner.records import Goal, Observation
-from diffusion_planner.runtime.torch_backend import load_backend
+from diffusion_planner.runtime.torch_backend import TorchBackend, load_backend
 from diffusion_planner.sim.scene import default_robot
 
 SETTINGS = PlannerSettings(arrivals=4, samples=2, far_steps=3, fill_steps=2, plans=2, typicality_limit=1e9)
@@ -14,6 +18,13 @@ SETTINGS = PlannerSettings(arrivals=4, samples=2, far_steps=3, fill_steps=2, pla
 @pytest.fixture
 def backend(folder):
     return load_backend(folder, default_robot())
+
+
+@pytest.fixture
+def two_eyes():
+    torch.manual_seed(0)
+    model = WorldModel(ModelConfig(default_robot().joint_names, ('left', 'right'), (96, 96, 3), width=32, depth=1))
+    return TorchBackend(model.requires_grad_(False).eval(), {'typicality': {}})
 
 
 @pytest.fixture
@@ -78,3 +89,68 @@ def test_every_picture_is_encoded_once(backend, observation):
     assert len(backend.latents) == 3
     backend.forget()
     assert not backend.latents
+
+
+def doubting(observation, picture_level, **changes):
+    return replace(observation, picture_level=None if picture_level is None else np.array(picture_level, float), **changes)
+
+
+def everything(context):
+    """Gather what an encoded observation tells the networks: -> tensors"""
+    return [context.tokens, context.level, context.places, context.widths, *context.judge]
+
+
+def repainted(observation, rows):
+    """Paint other pictures into some rows."""
+    pictures, stamp_s = observation.pictures.copy(), observation.picture_stamp_s.copy()
+    pictures[rows], stamp_s[rows] = 255 - pictures[rows], stamp_s[rows] + 0.01
+    return replace(observation, pictures=pictures, picture_stamp_s=stamp_s)
+
+
+def test_no_doubt_is_the_same_as_doubt_of_zero_bit_for_bit(backend, observation):
+    untold, trusted = (backend.encode(doubting(observation, level), Goal()) for level in (None, np.zeros((3, 1))))
+    assert all(torch.equal(one, other) for one, other in zip(everything(untold), everything(trusted)))
+
+
+def test_a_picture_that_counts_for_nothing_changes_nothing(backend, observation):
+    for level in ([[1.0], [1.0], [1.0]], [[0.0], [0.5], [1.0]]):
+        blind = doubting(replace(observation, level=np.zeros(3)), level)
+        rows = [row for row in range(3) if level[row][0] == 1.0]
+        seen, other = backend.encode(blind, Goal()), backend.encode(repainted(blind, rows), Goal())
+        assert all(torch.equal(one, changed) for one, changed in zip(everything(seen), everything(other)))
+        assert not seen.tokens[0, rows][:, backend.layout.picture].any()
+
+
+def test_a_picture_that_counts_for_little_still_counts(backend, observation):
+    doubtful = doubting(observation, [[0.0], [0.5], [0.9]])
+    seen, other = backend.encode(doubtful, Goal()), backend.encode(repainted(doubtful, [2]), Goal())
+    assert not torch.equal(seen.tokens, other.tokens) and not torch.equal(seen.places, other.places)
+
+
+def test_doubtful_pictures_leave_the_joints_alone(backend, observation):
+    sure, blind = (backend.encode(doubting(replace(observation, level=np.zeros(3)), level), Goal()) for level in (None, np.ones((3, 1))))
+    own = backend.layout.motion
+    # cos(pi/4) of the joints is left at level 0.5, no matter how doubtful the pictures
+    torch.testing.assert_close(blind.tokens[..., own], np.sqrt(0.5) * sure.tokens[..., own])
+    assert torch.equal(blind.level, torch.full((1, 3), 0.5)) and not sure.level.any()
+    assert torch.equal(blind.origin[:, own], sure.origin[:, own])      # what is judged begins where the arm really is
+
+
+def test_one_camera_of_two_may_be_blind(two_eyes):
+    random = np.random.default_rng(0)
+    observation = Observation(1.0, np.array([-1.2, -0.4, 0.0]), np.tile(default_robot().home_rad, (3, 1)), np.zeros((3, 7)),
+                              random.integers(0, 255, (3, 2, 96, 96, 3), dtype=np.uint8), np.tile([0.0, 0.6], (3, 1)), np.zeros(3),
+                              np.tile([1.0, 0.0], (3, 1)))
+    seen, stamps_s = two_eyes.encode(observation, Goal()), observation.picture_stamp_s + [1.0, 0.0]
+    other = replace(observation, pictures=np.concatenate([255 - observation.pictures[:, :1], observation.pictures[:, 1:]], 1), picture_stamp_s=stamps_s)
+    assert all(torch.equal(one, changed) for one, changed in zip(everything(seen), everything(two_eyes.encode(other, Goal()))))
+    own = two_eyes.layout.picture_of
+    assert not seen.tokens[..., own(0)].any() and seen.tokens[..., own(1)].any()
+    assert torch.equal(seen.level, torch.full((1, 3), 0.25))           # half the pictures are worth nothing
+
+
+def test_a_device_that_is_not_there_is_refused_in_one_line(folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(ConfigError, match='^device: got cuda, but torch sees no GPU; expected auto or cpu$'):
+        load_backend(folder, default_robot(), device='cuda')
+    assert load_backend(folder, default_robot(), device='auto').device.type == 'cpu'

@@ -47,6 +47,7 @@ REFUSED_EVERYWHERE = {
     'positions too short': (message([point(1.0, (0.0,))]), 'got 1 positions, expected 2'),
     'velocities too short': (message([point(1.0, velocities=(0.0,))]), 'got 1 velocities, expected 2'),
     'accelerations too long': (message([point(1.0, accelerations=(0.0,) * 3)]), 'got 3 accelerations, expected 2'),
+    'past by a nanosecond': (message([point(1.0)], stamp_s=98.999999999), 'ended at 99.999999999'),
     'effort': (message([point(1.0, effort=(0.0, 0.0))]), 'effort is given'),
 }
 TAKEN_EVERYWHERE = {
@@ -60,6 +61,9 @@ TAKEN_EVERYWHERE = {
     'begun in the past': message([point(1.0), point(3.0)], stamp_s=98.0),
     'ends this instant': message([point(1.0)], stamp_s=99.0),
     'last velocity below epsilon': message([point(1.0, velocities=(1e-7, -1e-7))]),
+    'last velocity not a number': message([point(1.0, velocities=(np.nan, 0.0))]),
+    'first time negative': message([point(-0.5), point(1.0)]),
+    'stamp of a nanosecond, not past': message([point(100.0)], stamp_s=1e-9),
 }
 
 

@@ -1,0 +1,93 @@
+"""Whether an arm does what its chunk says, and where it is commanded to be."""
+from dataclasses import replace
+
+import numpy as np
+
+from diffusion_planner.planning.history import NotReady
+from diffusion_planner.planning.playback import sample
+from diffusion_planner.records import MotionState
+
+REST_RAD_S = 0.03     # slower than this an arm stands still, up to the noise of its encoders
+RECENT_S = 0.5        # a reference of the controller older than this is not known any more
+UNMOVED_RAD = 0.02    # less than this since its chunk began, and the arm did not move at all
+
+
+class NotFollowing(NotReady):
+    """The arm is not where its chunk says: the chunk must be stopped before the next plan."""
+
+
+class Following:
+    """Compares readings with the running chunk. `strays` counts chunks that were left, `unmoved` those in a row that moved nothing."""
+
+    def __init__(self, robot, tolerance_rad):
+        self.robot, self.tolerance_rad = robot, tolerance_rad
+        self.strays, self.unmoved = 0, 0
+        self._strayed = False      # whether the arm has left its chunk since the last plan
+        self._from_rad = None      # where it stood when it was last set in motion
+        self.commanded = None      # (seconds, position [J]) of the controller's own reference, where it tells it
+
+    def renew(self):
+        """Judge a new chunk by itself."""
+        self._strayed = False
+
+    def reference(self, reading, running, stopping, now_s, instant_s):
+        """Return the state that the arm is commanded to have at an instant.
+
+        reference(reading: JointReading, running: ActionChunk | None, stopping: the newest brake, now_s, instant_s) -> MotionState
+        Raises NotReady, and NotFollowing where the chunk must be stopped first.
+        """
+        if running is None:
+            if np.abs(reading.velocity_rad_s).max() > REST_RAD_S:
+                raise NotReady('waiting for the arm to come to rest')
+            return self._set_out(reading, instant_s)
+        gap_rad = self._gap_rad(reading, running)
+        self._strayed |= bool(gap_rad.max() > self.tolerance_rad)
+        if not self._strayed:
+            if reading.stamp_s >= running.end_s:
+                self.unmoved = 0
+            return sample(running, instant_s)
+        # Something is in the way: the controller must stop where it has got to, and is called back from there.
+        if now_s < running.end_s:
+            kind = NotReady if running is stopping else NotFollowing
+            raise kind('the arm does not follow its chunk')
+        self.strays += 1
+        return self._set_out(reading, max(instant_s, now_s + self._return_s(gap_rad)))
+
+    def note_stop(self, reading):
+        """Note that a chunk has to be stopped: did the arm move at all?"""
+        moved = self._from_rad is None or np.abs(reading.position_rad - self._from_rad).max() > UNMOVED_RAD
+        self.unmoved = 0 if moved or not self._strayed else self.unmoved + 1
+
+    def _set_out(self, reading, instant_s):
+        """Start from rest: where the controller holds the arm, if it tells, else where it is measured, a little below that."""
+        self._from_rad, state = reading.position_rad, standing(reading, instant_s)
+        at_s, position_rad = self.commanded or (-np.inf, None)
+        if abs(reading.stamp_s - at_s) > RECENT_S or np.abs(position_rad - reading.position_rad).max() > self.tolerance_rad:
+            return state
+        return replace(state, position_rad=np.array(position_rad))
+
+    def _gap_rad(self, reading, running):
+        """Return how far each joint is from the running chunk: -> [J], zeros before that has begun"""
+        if reading.stamp_s < running.origin_s:
+            return np.zeros_like(reading.position_rad)
+        return np.abs(reading.position_rad - sample(running, reading.stamp_s).position_rad)
+
+    def _return_s(self, gap_rad):
+        """Return how long the controller needs back over a gap at half the acceleration limits.
+
+        A quintic from rest to rest over a gap in time T peaks at 5.78 gap / T^2.
+        """
+        return float(np.sqrt(5.78 * (gap_rad / (0.5 * np.array(self.robot.acceleration_max_rad_s2))).max()))
+
+
+def standing(reading, instant_s):
+    """Take the measured joints, at rest, for the state at an instant: -> MotionState"""
+    rest = np.zeros_like(reading.position_rad)
+    return MotionState(instant_s, reading.position_rad.copy(), rest, rest.copy())
+
+
+def coasting(reading, instant_s):
+    """Take the measured motion to go on until an instant, whoever causes it: -> MotionState"""
+    ahead_s = instant_s - reading.stamp_s
+    return MotionState(instant_s, reading.position_rad + ahead_s * reading.velocity_rad_s, reading.velocity_rad_s.copy(),
+                       np.zeros_like(reading.position_rad))

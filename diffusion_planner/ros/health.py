@@ -1,0 +1,97 @@
+"""Whether an engine may plan on, and what there is to worry about."""
+from diffusion_planner import config
+from diffusion_planner.ros.inputs import Inputs
+from diffusion_planner.ros.wishes import Recent
+from diffusion_planner.ros.worker import UNUSABLE
+from diffusion_planner.safety import check_inputs
+
+CAMERA_BRAKE = 3.0     # times camera_timeout_s: without pictures for so long the arm stops
+RECENT_S = 3.0         # a miss or a refusal counts as DEGRADED for so long
+UNMOVED = 3            # chunks in a row that moved nothing: nobody executes them
+
+
+class Health:
+    """Looks at one engine; every answer is a text, empty where there is nothing to say."""
+
+    def __init__(self, engine):
+        self.engine, self.held, self.rivals, self.listeners = engine, {}, [], None
+        self._missed, self._refused, self._jumps = Recent(RECENT_S), Recent(RECENT_S), engine.history.jumps
+
+    def begin_again(self):
+        """Forget the faults of before."""
+        self._jumps = self.engine.history.jumps
+
+    def fault(self):
+        """Say what only an operator can mend."""
+        engine = self.engine
+        if engine.worker.busy_s() > engine.values['hang_timeout_s'] and not engine.loading:
+            return f'a plan takes longer than {engine.values["hang_timeout_s"]:g} s'
+        if not engine.worker.is_alive():
+            return 'the planning thread has ended, expected it to outlive every fault'
+        if engine.history.jumps != self._jumps and not engine.simulated:
+            return 'joint_states: the joints jumped as no arm can, expected continuous motion'
+        if engine.cycle.following.unmoved >= UNMOVED:
+            return f'{UNMOVED} trajectories in a row moved nothing: is the controller active, the brake released?'
+        return ''
+
+    def reason_to_brake(self):
+        engine, timeout_s = self.engine, self.engine.values['camera_timeout_s']
+        if self.held:
+            return '; '.join(self.held.values())
+        stale = self._stale(engine.values['joint_timeout_s'], CAMERA_BRAKE * timeout_s)
+        seeing = [name for name in engine.history.cameras if name not in stale and engine.inputs.sources[name].age_s() < float('inf')]
+        if not engine.values['require_all_cameras'] and seeing:
+            stale = {name: text for name, text in stale.items() if name == Inputs.JOINTS}
+        return '; '.join(stale.values())
+
+    def reason_to_worry(self):
+        engine = self.engine
+        if engine.worker.waiting_for:
+            return '; '.join([engine.worker.waiting_for, *self._faults_of_inputs()])
+        counters, now_s = engine.cycle.counters(), engine.hooks.now_s()
+        refused = {reason: count for reason, count in counters['rejected'].items() if reason != 'superseded'}   # that was us
+        missed, doubtful = self._missed(counters['deadline_misses'], now_s), self._refused(sum(refused.values()), now_s)
+        return '; '.join([
+            *self._stale(engine.values['joint_timeout_s'], engine.values['camera_timeout_s']).values(), *self._faults_of_inputs(),
+            *[f'plan refused: {self._why()}'] * doubtful, *self._strange(), *[f'{counters["deadline_misses"]} deadline misses so far'] * missed,
+            *[f'running on the CPU since the backend failed: {engine.fell_back}'] * bool(engine.fell_back), *self._company()])
+
+    def unusable(self):
+        """Say that what the planner makes cannot be used."""
+        return f'{UNUSABLE} plans in a row were dropped: {self.engine.cycle.last_refusal}' if self.engine.cycle.unusable >= UNUSABLE else ''
+
+    def _stale(self, joint_limit_s, camera_limit_s):
+        """Name the inputs that have come but are too old now; what never came, the planning thread waits for: -> name to text"""
+        inputs, now_s = self.engine.inputs, self.engine.hooks.now_s()
+        ages_s = {name: inputs.age_s(name, now_s, self.engine.simulated) for name in inputs.sources}
+        limits_s = {name: joint_limit_s if name == Inputs.JOINTS else camera_limit_s
+                    for name, age_s in ages_s.items() if age_s < float('inf')}
+        return {text.split(':')[0]: text for text in check_inputs(ages_s, limits_s)}
+
+    def _faults_of_inputs(self):
+        """Say why the newest messages are dropped, and which cameras have never shown anything: -> texts"""
+        sources, optional = self.engine.inputs.sources, () if self.engine.values['require_all_cameras'] else self.engine.history.cameras
+        never = [f'{name}: nothing received' for name in optional if sources[name].stamp_s is None and not sources[name].fault]
+        return [f'{name} dropped: {source.fault}' for name, source in sources.items() if source.fault] + never
+
+    def _company(self):
+        """Say who else, or nobody, is at the trajectory topic: -> texts"""
+        alone = ['nobody subscribes to the trajectory'] if self.listeners == 0 and not self.engine.values['shadow'] else []
+        return alone + [f'{name} publishes trajectories too, expected nobody else' for name in self.rivals]
+
+    def _strange(self):
+        """Say what the newest plan was made in spite of: -> texts"""
+        newest = self.engine.newest_plan
+        said = {} if newest is None else newest[0].breakdown
+        return [f'scene unlike the play data: {name.removeprefix("strange_")} {value:.2g} times what play shows'
+                for name, value in said.items() if name.startswith('strange_') and value > 1.0]
+
+    def _why(self):
+        """Say why the last plan was refused; where the objective cannot be met from here at all, in its words."""
+        told = self.engine.cycle.last_refusal
+        try:
+            if 'objective: ' in told:
+                self.engine.wishes.check_start(self.engine.position_rad())
+        except config.ConfigError as error:
+            return str(error)
+        return told
