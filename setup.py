@@ -48,8 +48,8 @@ setup(
     },
     entry_points={'console_scripts': [
         'diffusion-planner = diffusion_planner.cli:main',
-        'planner_node = diffusion_planner.ros.planner_node:main',
-        'sim_node = diffusion_planner.ros.sim_node:main',
+        'planner_node = diffusion_planner.ros.planner_node:program',
+        'sim_node = diffusion_planner.ros.sim_node:program',
     ]},
     zip_safe=True,
 )

@@ -258,17 +258,19 @@ def bench_kills(kills: Annotated[int, typer.Option(min=1, max=1000, help='How ma
                 json: Report = None, domain: Domain = None):
     """Kill the planner while the arm moves, and see whether it comes to rest in time and within limits."""
     from diffusion_planner.benchmarks import kills as benchmark
-    from diffusion_planner.ros import rig
+    from diffusion_planner.ros import soak_rig as rig
     raise typer.Exit(rig.carry_out(rig.real_time(_whole(model), seed), domain, lambda made: benchmark.run(made, kills, seed, json)))
 
 
 @bench.command('turnaround')
 def bench_turnaround(seconds: Annotated[float, typer.Option(min=1, max=36_000, help='How long.')] = 60.0, seed: Seed = 0,
                      model: Model = Path(DEFAULT_MODEL), json: Report = None, domain: Domain = None,
-                     stall: Annotated[bool, typer.Option('--stall', help='Measure instead what a planner that stalls for two seconds does to callbacks.')] = False):
+                     stall: Annotated[bool, typer.Option(
+                         '--stall', help='Measure instead what a planner that stalls for two seconds does to callbacks.')] = False):
     """Time the way from the newest picture to the published chunk, stage by stage, on the wall clock as on a real arm."""
     from diffusion_planner.benchmarks import turnaround
-    from diffusion_planner.ros import domains, rig
+    from diffusion_planner.ros import domains
+    from diffusion_planner.ros import soak_rig as rig
     if stall:
         with domains.lease(domain):
             raise typer.Exit(turnaround.run_stalls(seconds, json))

@@ -20,7 +20,7 @@ SCENES, OTHER_SCENES = 10, 1000     # to try for one kill; from one to the next
 def run(rig, kills, seed, json_path=None):
     """Kill so many planners, print what came of it, and write it: -> exit status, 1 where one kill ended badly"""
     from rich.console import Console
-    console, rows = Console(), []
+    console, rows = Console(width=120), []
     try:
         rig.run(_trials(rig, kills, np.random.default_rng(seed), seed, rows, json_path, console))
     finally:
@@ -43,10 +43,11 @@ def _trial(rig, seed, delay_s):
     """Job: kill the planner some time after the arm has begun to move: -> figures"""
     watcher = rig.watcher
     scene = yield from _motion(rig, seed, delay_s)
-    speed_rad_s, killed_s = watcher.speed_rad_s, watcher.stamp_s
+    speed_rad_s, killed_ns = watcher.speed_rad_s, time.time_ns()
     rig.kill('planner')
-    yield from _until(lambda: False, 0.1)            # what was under way arrives
-    chunk_end_s = watcher.chunk.end_s
+    yield from _until(lambda: False, 0.2)            # what was under way arrives
+    killed_s = watcher.simulated_s(killed_ns)
+    chunk_end_s = watcher.simulated_s(watcher.chunk_sent_ns) + float(watcher.chunk.offset_s[-1])
     rest_s = yield from _rest(watcher)
     if not (yield from _until(lambda: watcher.report['now_s'] > watcher.stamp_s)):
         raise rig.complaint(f'sim node: no report for {PATIENCE_S:.0f} s')
@@ -99,7 +100,8 @@ def judged(figures):
 def verdict(row):
     """Say in one line what a kill came to."""
     rest = 'no rest' if row['rest_s'] is None else f'at rest after {row["rest_s"]:.2f} s'
-    return f'killed at {row["speed_rad_s"]:.2f} rad/s, {rest}, its chunk ended after {row["tail_s"]:.2f} s; {", ".join(row["faults"]) or "in time and within limits"}'
+    outcome = ', '.join(row['faults']) or 'in time and within limits'
+    return f'killed at {row["speed_rad_s"]:.2f} rad/s, {rest}, its chunk ended after {row["tail_s"]:.2f} s; {outcome}'
 
 
 def write(rows, path):
@@ -121,4 +123,5 @@ def show(console, rows):
     console.print(table)
     bad = sum(bool(row['faults']) for row in rows)
     longest_s = max((row['rest_s'] for row in rows if row['rest_s'] is not None), default=0.0)
-    console.print(f'{len(rows) - bad} of {len(rows)} kills: at rest within the tail time, and within limits; longest way to rest {longest_s:.2f} s', highlight=False)
+    console.print(f'{len(rows) - bad} of {len(rows)} kills: at rest within the tail time, and within limits; longest way to rest {longest_s:.2f} s',
+                  highlight=False)

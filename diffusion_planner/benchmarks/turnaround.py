@@ -21,7 +21,7 @@ def run(rig, seconds, seed, json_path=None):
     report = {}
     rig.run(_measure(rig, seconds, seed, report))
     write(report, json_path)
-    console = Console()
+    console = Console(width=140)
     console.print(stages.table(report['stages_ms'], f'{report["plans"]} plans in {seconds:g} s'))
     outside_ms = report['stages_ms']['outside']['p95']
     console.print(f'start-up of the planner {report["start_up_s"]:.1f} s, warm-up of its networks {report["warm_up_ms"]} ms; when a plan begins the newest '
@@ -63,12 +63,12 @@ def run_stalls(seconds, json_path=None):
     from rich.console import Console
     report = {'stalls': {kind: measure_stall(kind, seconds / len(KINDS)) for kind in KINDS}}
     write(report, json_path)
-    return int(not show_stalls(Console(), report['stalls']))
+    return int(not show_stalls(Console(width=140), report['stalls']))
 
 
 def measure_stall(kind, seconds):
     """Run a planner that stalls, and a sender of joint states: -> {'stalls', 'stalled_ms', 'idle_ms'}, delays from publication to callback"""
-    command = [sys.executable, '-m', 'diffusion_planner.ros.stall']
+    command = [sys.executable, '-m', 'diffusion_planner.ros.soak_stall']
     with ExitStack() as running:
         def start(*words):
             child = subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -101,5 +101,6 @@ def show_stalls(console, found):
     console.print(table)
     worst = max(found, key=lambda kind: found[kind]['stalled_ms']['max'])
     largest_ms = found[worst]['stalled_ms']['max']
-    console.print(f'longest delay of a callback during a stall {largest_ms:.1f} ms (the planner {KINDS[worst]}), expected up to {CALLBACK_MS:g}', highlight=False)
+    console.print(f'longest delay of a callback during a stall {largest_ms:.1f} ms (the planner {KINDS[worst]}), expected up to {CALLBACK_MS:g}',
+                  highlight=False)
     return largest_ms <= CALLBACK_MS

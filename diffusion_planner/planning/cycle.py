@@ -15,6 +15,8 @@ from diffusion_planner.safety import check_chunk
 __all__ = ['CycleSettings', 'NotFollowing', 'PlanningCycle']
 
 STRETCHED = 1.01      # a plan that takes so many times as long as it was meant to was stretched
+OLDER = 2             # chunks before the one before, any of which the controller may still execute if all after it were lost
+JUDGED_S = 0.4        # a chunk that has run for so long has arrived, or never will be missed
 CLAMPED_RAD = 0.02    # and one that reaches so far beyond the joints' ranges was clamped
 
 
@@ -57,6 +59,8 @@ class PlanningCycle:
         self.rejected, self.last_refusal = Counter(), ''     # by reason; the newest one in words
         self._lock, self._delivery = threading.RLock(), threading.Lock()
         self._running, self._before = None, None   # what the controller executes; what it did before that
+        self._older = []                           # what it did before that, the newest first, for as long as it matters
+        self._judged = None                        # the newest chunk that is known to have arrived
         self._stopping, self._newest = None, None  # the newest brake; the newest chunk, which alone may still be sent
         self._jumps = history.jumps
         self._epoch = 0                            # counts whatever makes a plan under way void
@@ -80,6 +84,7 @@ class PlanningCycle:
         """
         with self._lock:
             self._notice_jump()
+            self._notice_loss()
             self._begun = self._epoch
             handover, running = self._reference(now_s, now_s + self.settings.lead_s), self._running
         committed = None if running is None else lambda instant_s: sample(running, instant_s)
@@ -166,6 +171,7 @@ class PlanningCycle:
                 self.rejected['superseded'] += 1
                 return
             self._running = self._before
+            self._before, *self._older = self._older or [None]
             self.misses += deadline
             self._reject(reasons)
 
@@ -184,13 +190,16 @@ class PlanningCycle:
         """Replace what is running by a stop, as soon as the controller can be met: -> ActionChunk, or None at rest."""
         with self._lock:
             self._notice_jump()
+            self._notice_loss()
             self._epoch += 1
             if self._running is None or now_s >= self._running.end_s:
                 return None
             if self._running is not self._stopping and (reading := self.history.newest_reading()) is not None:
                 self.following.note_stop(reading)
-            # Before its first point the controller is on its own way there, which only that point describes exactly.
-            start = sample(self._running, max(now_s + self.settings.min_lead_s, self._running.origin_s))
+            # What the message takes on its way is a jump of position that the controller makes up for until the first point: by
+            # 5.8 speed delay / lead^2, so twice the lead is a quarter of the acceleration. Before the running chunk's first point the
+            # controller is on its own way there, which only that point describes exactly.
+            start = sample(self._running, max(now_s + 2 * self.settings.min_lead_s, self._running.origin_s))
             self._stopping = brake(start, self.limits)
             self._take(self._stopping)
             return self._stopping
@@ -199,13 +208,13 @@ class PlanningCycle:
         """Drop the running chunk: the next plan starts from the measured joints."""
         with self._lock:
             self._epoch += 1
-            self._running, self._before, self._newest = None, None, None
+            self._running, self._before, self._newest, self._older = None, None, None, []
             self.following.renew()
+            self.unusable = self.following.unmoved = self.following.lost = 0
 
     def restart(self):
         """Begin a new episode: forget the chunk and everything seen. The planner's own reset is its thread's business."""
         self.forget()
-        self.unusable = self.following.unmoved = 0
         self.history.clear()
 
     def counters(self):
@@ -219,6 +228,7 @@ class PlanningCycle:
             self.last_refusal = ', '.join(reasons)
 
     def _take(self, chunk):
+        self._older = [self._before, *self._older][:OLDER] if self._before is not None else []
         self._before, self._running = self._running, None if self.settings.shadow else chunk
         self._newest = chunk
         self._epoch += 1
@@ -229,6 +239,19 @@ class PlanningCycle:
         if self._teleports and self._jumps != self.history.jumps:
             self._jumps = self.history.jumps
             self.forget()
+
+    def _notice_loss(self):
+        """Go back to the chunk before where the arm shows that the newest one never reached the controller."""
+        running = self._running
+        if running is None or running is self._judged:
+            return
+        readings, earlier = self.history.readings_since(running.origin_s), [self._before, *self._older] if self._before else []
+        if count := self.following.lost_since(readings, running, earlier):
+            self._running, *rest = earlier[count - 1:]
+            self._before, *self._older = rest or [None]
+            self._reject(['lost on its way to the controller'] * count)
+        elif readings and readings[-1].stamp_s > running.origin_s + JUDGED_S:
+            self._judged = running      # it has arrived; what keeps the arm from it later is something else
 
     def _reference(self, now_s, instant_s):
         """Return the state that the arm is commanded to have at an instant. Raises NotReady."""

@@ -44,7 +44,8 @@ class History:
         with self._lock:
             if kept and record.stamp_s < kept[-1].stamp_s:
                 return False
-            if is_reading and kept and _jumps(kept[-1], record):
+            # What is held back must not become believable by the time that passes meanwhile.
+            if is_reading and kept and _jumps(kept[-1], record, (self._suspects or [record])[0].stamp_s):
                 if not self._believes(record):
                     return False
                 self._clear()
@@ -80,6 +81,11 @@ class History:
         """Return the newest JointReading, or None."""
         with self._lock:
             return self._readings[-1] if self._readings else None
+
+    def readings_since(self, instant_s):
+        """List the readings from an instant on: -> list of JointReading"""
+        with self._lock:
+            return [reading for reading in self._readings if reading.stamp_s >= instant_s]
 
     def missing(self):
         """Name the inputs of which nothing has come yet, and without which no plan can be made: -> list of str"""
@@ -130,10 +136,10 @@ class History:
         return np.stack([np.stack([frame.pixels for frame in row]) for row in chosen]), stamp_s, doubt
 
 
-def _jumps(before, after):
-    """Return whether an arm cannot have moved so far: more than JUMP_RAD beyond what FASTEST_RAD_S explains."""
+def _jumps(before, after, until_s=None):
+    """Return whether an arm cannot have moved so far, by after.stamp_s or until_s: more than JUMP_RAD beyond what FASTEST_RAD_S explains."""
     far_rad = np.abs(np.subtract(after.position_rad, before.position_rad)).max()
-    return far_rad > JUMP_RAD + FASTEST_RAD_S * (after.stamp_s - before.stamp_s)
+    return far_rad > JUMP_RAD + FASTEST_RAD_S * ((after.stamp_s if until_s is None else until_s) - before.stamp_s)
 
 
 def _until(records, now_s):

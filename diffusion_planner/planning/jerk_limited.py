@@ -18,7 +18,7 @@ class JerkLimited:
 
     def __init__(self, velocity_rad_s, acceleration_rad_s2, jerk_rad_s3):
         joints = len(velocity_rad_s)
-        self.acceleration_rad_s2, self.jerk_rad_s3 = acceleration_rad_s2, jerk_rad_s3
+        self.velocity_rad_s, self.acceleration_rad_s2, self.jerk_rad_s3 = velocity_rad_s, acceleration_rad_s2, jerk_rad_s3
         self._ruckig = Ruckig(joints)
         self._move, self._stop = InputParameter(joints), InputParameter(joints)
         self._moving, self._stopping = Trajectory(joints), Trajectory(joints)
@@ -31,7 +31,7 @@ class JerkLimited:
 
     def move(self, state, position_rad, velocity_rad_s, at_least_s=None):
         """Go to a position with a velocity, all joints arriving together: -> Trajectory | None if ruckig finds none."""
-        self._move.target_position, self._move.target_velocity = position_rad, velocity_rad_s
+        self._move.target_position, self._move.target_velocity = position_rad.tolist(), velocity_rad_s.tolist()
         self._move.minimum_duration = at_least_s
         return self._solve(self._move, state, self._moving)
 
@@ -40,7 +40,8 @@ class JerkLimited:
         return self._solve(self._stop, state, self._stopping)
 
     def _solve(self, request, state, trajectory):
-        request.current_position, request.current_velocity, request.current_acceleration = state
+        # Lists: the binding takes an array number by number, in Python.
+        request.current_position, request.current_velocity, request.current_acceleration = (values.tolist() for values in state)
         try:
             outcome = self._ruckig.calculate(request, trajectory)
         except (RuckigError, ValueError):    # ValueError: an outcome that ruckig has no name for in Python, such as a way of hours

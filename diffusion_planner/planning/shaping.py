@@ -68,7 +68,7 @@ def shape(plan_offset_s, plan_position_rad, plan_velocity_rad_s, start, limits, 
     solver, begin = limits.solver(knot_s), _state(start)
     states = [begin]
     if count > 0:
-        targets = _targets(plan_offset_s, plan_position_rad, plan_velocity_rad_s, start, limits, count, knot_s)
+        targets = _targets(plan_offset_s, plan_position_rad, plan_velocity_rad_s, start, limits, solver, count, knot_s)
         states = _follow(solver, begin, targets, count, limits, knot_s)
     last = np.clip(plan_position_rad[-1], limits.position_min_rad, limits.position_max_rad)
     arrives = finish_s >= float(plan_offset_s[-1])
@@ -87,21 +87,21 @@ def _state(start):
                    for values in (start.position_rad, start.velocity_rad_s, start.acceleration_rad_s2)))
 
 
-def _targets(offset_s, position_rad, velocity_rad_s, start, limits, count, knot_s):
+def _targets(offset_s, position_rad, velocity_rad_s, start, limits, solver, count, knot_s):
     """Lay out what there is to steer for: the plan averaged over +-SMOOTH_S, knot by knot, beyond its end at rest.
 
     -> position [count + the longest AHEAD_S, J], velocity [the same, J]
     """
     knots_s = np.concatenate([[0.0], offset_s])
     positions, velocities = _into_limits(np.concatenate([[start.position_rad], position_rad]),
-                                         np.concatenate([[start.velocity_rad_s], velocity_rad_s]), limits)
+                                         np.concatenate([[start.velocity_rad_s], velocity_rad_s]), limits, solver)
     half = int(round(SMOOTH_S / knot_s))
     at_s = knot_s * np.arange(-half, count + round(AHEAD_S[-1] / knot_s) + 1 + half)
     position, velocity, _ = cubic_at(knots_s, positions, velocities, at_s)
     before = (at_s < 0)[:, None]        # go on backwards as the start moves, so that the average is not held back
     position = np.where(before, positions[0] + velocities[0] * at_s[:, None], position)
     velocity = np.where(before, velocities[0], velocity)
-    return _into_limits(_average(position, half), _average(velocity, half), limits)
+    return _into_limits(_average(position, half), _average(velocity, half), limits, solver)
 
 
 def _average(values, half):
@@ -110,11 +110,11 @@ def _average(values, half):
     return rows @ (weights / weights.sum())
 
 
-def _into_limits(position, velocity, limits):
+def _into_limits(position, velocity, limits, solver):
     """Clip targets; one at a position limit has no velocity further out."""
     clipped = np.clip(position, limits.position_min_rad, limits.position_max_rad)
     velocity = np.where(clipped == position, velocity, 0.0)
-    room = 0.98 * limits.velocity_rad_s
+    room = np.minimum(0.98 * limits.velocity_rad_s, 0.999 * solver.velocity_rad_s)     # a target at the very limit is refused
     return clipped, np.clip(velocity, -room, room)
 
 

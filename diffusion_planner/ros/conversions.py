@@ -31,14 +31,15 @@ def to_joint_trajectory(chunk, joint_names, publish_now_s):
     to_joint_trajectory(chunk, joint_names [J], publish_now_s) -> trajectory_msgs/JointTrajectory
     Raises ValueError if the first point is not in the future, which the controller would execute as a step.
     """
-    first_s = chunk.origin_s + float(chunk.offset_s[0]) - publish_now_s
+    lead_s = chunk.origin_s - publish_now_s      # first: added to an offset, the seconds since 1970 would cost digits
+    first_s = lead_s + float(chunk.offset_s[0])
     if first_s <= 0:
         raise ValueError(f'first point is {-first_s:.3f} s in the past, expected one in the future')
     message = JointTrajectory(joint_names=list(joint_names))
     rows = zip(chunk.offset_s, chunk.position_rad.tolist(), chunk.velocity_rad_s.tolist(), chunk.acceleration_rad_s2.tolist())
     message.points = [
         JointTrajectoryPoint(positions=position, velocities=velocity, accelerations=acceleration,
-                             time_from_start=to_duration(chunk.origin_s + float(offset_s) - publish_now_s))
+                             time_from_start=to_duration(lead_s + float(offset_s)))
         for offset_s, position, velocity, acceleration in rows]
     return message
 

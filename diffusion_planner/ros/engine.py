@@ -116,7 +116,7 @@ class Engine:
         self.stopped, self.fault, self._blocked = False, '', False
         self.cycle.forget()
         self.health.begin_again()
-        hooks = replace(self.hooks, goal=self._next_goal, report=self._report, failed=self._fall_back, seen=self.inputs.newest)
+        hooks = replace(self.hooks, goal=self._next_goal, report=self._report, failed=self._fall_back, seen=self.inputs.newest, lag_s=self._lag_s)
         self.worker = Worker(self.planner, self.cycle, hooks, self.values['seed'])
         self.worker.allowed = True
         self.worker.start()
@@ -131,7 +131,7 @@ class Engine:
         return worker.end(self.values['hang_timeout_s'])
 
     def stop(self):
-        self.stopped, self._blocked = True, False     # a plan_once since the last stop may have set the arm in motion
+        self.stopped = True
         self._block()
 
     def plan_once(self):
@@ -176,6 +176,9 @@ class Engine:
         if self.fault:
             self._block()
             return State.FAULT, self.fault
+        if reason := self.health.clock_behind():
+            self._suspend()
+            return State.BRAKING, reason
         if reason := self.health.reason_to_brake():
             self._block()
         if reason or self.stopped:
@@ -200,6 +203,17 @@ class Engine:
             self._blocked = True
             self.worker.halt()
             self.worker.not_before_s = max(self._brake(), self.worker.not_before_s)
+
+    def _suspend(self):
+        """Plan no more and send nothing, not even a stop, which would begin where the arm is not: what runs ends in its brake tail."""
+        if self.worker.allowed:
+            self._blocked = True
+            self.worker.halt()
+            self.cycle.forget()
+
+    def _lag_s(self):
+        """Say how far simulated time is behind the joint states; the system's clock is nobody's but ours: -> seconds"""
+        return self.inputs.clock_lag_s if self.simulated else 0.0
 
     def _unblock(self):
         """Plan again, from the measured joints and never from the last command."""

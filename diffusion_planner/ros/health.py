@@ -1,12 +1,16 @@
 """Whether an engine may plan on, and what there is to worry about."""
+import time
+
 from diffusion_planner import config
 from diffusion_planner.ros.inputs import Inputs
 from diffusion_planner.ros.wishes import Recent
-from diffusion_planner.ros.worker import UNUSABLE
+from diffusion_planner.ros.worker import LAG_S, UNUSABLE
 from diffusion_planner.safety import check_inputs
 
 CAMERA_BRAKE = 3.0     # times camera_timeout_s: without pictures for so long the arm stops
 RECENT_S = 3.0         # a miss or a refusal counts as DEGRADED for so long
+LAG_PATIENCE_S = 0.15  # a clock that is behind the joint states for longer (steady clock) is wrong
+LOST = 5               # chunks in a row that did not arrive
 UNMOVED = 3            # chunks in a row that moved nothing: nobody executes them
 
 
@@ -15,6 +19,7 @@ class Health:
 
     def __init__(self, engine):
         self.engine, self.held, self.rivals, self.listeners = engine, {}, [], None
+        self._behind_since_s = None
         self._missed, self._refused, self._jumps = Recent(RECENT_S), Recent(RECENT_S), engine.history.jumps
 
     def begin_again(self):
@@ -32,7 +37,17 @@ class Health:
             return 'joint_states: the joints jumped as no arm can, expected continuous motion'
         if engine.cycle.following.unmoved >= UNMOVED:
             return f'{UNMOVED} trajectories in a row moved nothing: is the controller active, the brake released?'
+        if engine.cycle.following.lost >= LOST:
+            return f'{LOST} trajectories in a row moved nothing, as if they never reached the controller: is it active, is the topic right?'
         return ''
+
+    def clock_behind(self):
+        """Say that simulated time has been behind the joint states for too long to be a message's delay."""
+        now_s, behind = time.monotonic(), self.engine.simulated and self.engine.inputs.clock_lag_s > LAG_S
+        self._behind_since_s = (self._behind_since_s or now_s) if behind else None
+        if not behind or now_s - self._behind_since_s < LAG_PATIENCE_S:
+            return ''
+        return f'/clock is {self.engine.inputs.clock_lag_s:.1f} s behind the joint states'
 
     def reason_to_brake(self):
         engine, timeout_s = self.engine, self.engine.values['camera_timeout_s']

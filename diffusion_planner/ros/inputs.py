@@ -66,6 +66,7 @@ class Inputs:
         self.history, self.robot, self.picture_shape, self.size = history, robot, tuple(picture_shape), tuple(size or picture_shape[:2])
         self.skew_limit_s, self.warn, self.timebase = skew_limit_s, warn, timebase
         self.sources = {name: Source(steady) for name in (self.JOINTS, *history.cameras)}
+        self._jumps, self.clock_lag_s = history.jumps, 0.0     # by which the newest joint state was ahead of the node's time
         self._seen = {}     # camera -> its last picture, where the arm was when it first came
 
     def take_joints(self, message):
@@ -99,6 +100,7 @@ class Inputs:
     def restart(self):
         """Forget what belongs to another time."""
         self._seen.clear()
+        self.clock_lag_s = 0.0
         for source in self.sources.values():
             source.restart()
 
@@ -118,13 +120,15 @@ class Inputs:
             raise MessageError(f'size: got {found[1]}x{found[0]}, expected {expected[1]}x{expected[0]} {hint}')
         if blank := is_blank(frame.pixels):
             raise MessageError(f'data: the picture is {blank}, expected one that shows something')
-        self._check_frozen(frame)
         return replace(frame, pixels=fit(frame.pixels, self.picture_shape))
 
     def _check_frozen(self, frame):
         """Raise MessageError for the same picture again although the arm has moved: the driver repeats itself."""
         # While joint states are missing nobody knows where a picture was taken; held against an old posture it would be refused for good.
         reading = self.history.newest_reading() if self.sources[self.JOINTS].age_s() < FOLLOWED_S else None
+        if self._jumps != self.history.jumps:     # the arm was put elsewhere: what it looked like there says nothing
+            self._jumps = self.history.jumps
+            self._seen.clear()
         pixels, there_rad = self._seen.get(frame.camera, (None, None))
         if reading is None or there_rad is None or not np.array_equal(pixels, frame.pixels):
             self._seen[frame.camera] = frame.pixels, None if reading is None else reading.position_rad
@@ -135,6 +139,8 @@ class Inputs:
         source = self.sources[name]
         try:
             record = self._dated(read(), name, source)
+            if name != self.JOINTS:
+                self._check_frozen(record)
         except MessageError as fault:
             field, source.fault = str(fault).split(':')[0], str(fault)
             self._say(source, field, f'{name} dropped: {fault}')
@@ -150,6 +156,8 @@ class Inputs:
         now_s = self.timebase.now_s()
         ahead_s = self.timebase.of_stamp(record.stamp_s) - now_s
         source.transport_ms = max(-1000 * ahead_s, 0.0)
+        if name == self.JOINTS:
+            self.clock_lag_s = ahead_s
         if record.stamp_s == 0.0 and abs(ahead_s) > self.skew_limit_s:
             self._say(source, 'unstamped', f'{name}: header.stamp is zero; messages are dated on receipt')
             return replace(record, stamp_s=now_s)

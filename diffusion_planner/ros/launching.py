@@ -12,7 +12,7 @@ from pathlib import Path
 PACKAGE = 'diffusion_planner'
 PROFILE_VARIABLES = 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'   # what Fast DDS 3 reads, and Fast DDS 2
 FAST_DDS_2 = 'humble', 'iron', 'jazzy'
-BRAKE_S = '5.0'         # from SIGINT to SIGTERM, which would end the node at once; a brake and its acknowledgement take less
+BRAKE_S = '10.0'        # from SIGINT to SIGTERM, which would end the node at once; a brake, its acknowledgement and the end of Python take less
 LEVELS = 'debug', 'info', 'warn', 'error', 'fatal'
 NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
 TOPIC = re.compile(rf'(~?/)?{NAME.pattern}(/{NAME.pattern})*')

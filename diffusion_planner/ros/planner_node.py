@@ -18,11 +18,12 @@ from diffusion_planner.ros import parameters
 from diffusion_planner.ros.diagnostics import State
 from diffusion_planner.ros.engine import Engine, load_shipped
 from diffusion_planner.ros.outputs import RELIABLE, Plans, Standing, best_effort
-from diffusion_planner.ros.spin import run_node
+from diffusion_planner.ros.spin import end, run_node
 from diffusion_planner.ros.timebase import SimulatedTime, WallTime
 from diffusion_planner.ros.wishes import locate, read_objective
 from diffusion_planner.ros.worker import Hooks
 
+JUMP_S = 1.0      # by which /clock may go ahead at once, as it does where messages get lost
 STILL = 0.001     # a speed scaling up to here is a stop
 
 
@@ -69,7 +70,7 @@ class PlannerNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._watchdog = self.create_timer(0.05, self._tell, clock=steady)
         self._beat = self.create_timer(1.0, self._diagnose, clock=steady)
-        threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
+        threshold = JumpThreshold(min_forward=Duration(seconds=JUMP_S), min_backward=Duration(nanoseconds=-1), on_clock_change=True)
         self._jump = self.get_clock().create_jump_callback(threshold, post_callback=self._on_jump)
         if self.get_parameter('autostart').value:
             self._starter = self.create_timer(0.0, self._autostart, clock=steady)
@@ -227,5 +228,9 @@ def main(arguments=None, load=load_shipped):
     return run_node(lambda: PlannerNode(load), arguments)
 
 
+def program():
+    end(main())
+
+
 if __name__ == '__main__':
-    sys.exit(main())
+    program()

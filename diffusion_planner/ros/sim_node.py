@@ -14,7 +14,7 @@ from diffusion_planner import config
 from diffusion_planner.robot import Robot
 from diffusion_planner.ros import conversions, parameters
 from diffusion_planner.ros.sim_arm import SimArm, best_effort
-from diffusion_planner.ros.spin import run_node
+from diffusion_planner.ros.spin import end, run_node
 from diffusion_planner.ros.wishes import locate, read_zones
 from diffusion_planner.sim.env import ArmEnv, SimSettings
 from diffusion_planner.sim.faults import Stream
@@ -22,6 +22,7 @@ from diffusion_planner.sim.faults import Stream
 TICK_STEPS = 2            # physics steps between messages on /clock: 120 Hz
 FASTEST_TICK_S = 0.001    # a timer without a pause would take a core just to wait
 REPEAT_S = 0.05           # while waiting in lock-step, say where everything stands this often (steady clock)
+BURST = 2                 # ticks at once at most: a trajectory that arrives meanwhile waits for them in simulated time
 BEHIND_S = 0.1            # farther behind the wall clock than this, the simulation lets the time go
 
 
@@ -117,7 +118,7 @@ class SimNode(Node):
         if behind_s > BEHIND_S:
             self.get_logger().warning(f'{behind_s:.2f} s behind real time', throttle_duration_sec=5.0)
             self.align()
-        for _ in range(min(int(behind_s / self.period_s), int(BEHIND_S / self.period_s))):
+        for _ in range(min(int(behind_s / self.period_s), BURST)):
             self._advance()
 
     def _advance(self):
@@ -153,5 +154,9 @@ def main(arguments=None):
     return run_node(SimNode, arguments)
 
 
+def program():
+    end(main())
+
+
 if __name__ == '__main__':
-    sys.exit(main())
+    program()

@@ -12,7 +12,7 @@ from diffusion_planner.config import ConfigError
 from diffusion_planner.ros import soak_report
 from diffusion_planner.ros.children import ChildDied
 from diffusion_planner.ros.monitor import NoAnswer
-from diffusion_planner.ros.rig import pause, real_time, report_failure, rigged, until
+from diffusion_planner.ros.soak_rig import pause, real_time, report_failure, rigged, until
 from diffusion_planner.ros.session import Interrupted
 from diffusion_planner.ros.soak_faults import Fault, Schedule
 
@@ -53,7 +53,7 @@ def run_soak(options, planner=None):
     summary = soak.save()
     if status != 1:
         shutil.rmtree(rig.folder, ignore_errors=True)      # logs are for failures
-    soak_report.show(soak.console, summary, soak.elapsed_s())
+    soak_report.show(Console(width=140), summary, summary['elapsed_s'])
     return status or int(bool(soak_report.shortcomings(summary)))
 
 
@@ -74,13 +74,17 @@ class Soak:
         """Soak for the wanted time. Raises ChildDied, NoAnswer or Interrupted; what was counted until then is kept."""
         from rich.live import Live
         self.rig = rig
-        rig.watcher.heard = lambda report: self.ledger.hear(report, self.fault.kind if self.fault else 'in peace')
+        rig.watcher.heard = self._hear
         rig.every_turn.append(self._look)
         self.console.print(f'{self.options.minutes:g} minutes, seed {self.options.seed}, ROS domain {rig.domain}', highlight=False)
         with Live(console=self.console, auto_refresh=False) if self.console.is_terminal else nullcontext() as self.live:
             rig.run(rig.ready())
             self.begun_s = time.monotonic()
             rig.run(self._faults(), self._scenes())
+
+    def _hear(self, report):
+        chunk = self.rig.watcher.chunk
+        self.ledger.hear(report, self.fault.kind if self.fault else 'in peace', None if chunk is None else float(chunk.offset_s[0]), self.wordless)
 
     def _scenes(self):
         """Job: scene after scene, for ever."""

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Callable
 
 from diffusion_planner.files import find
-from diffusion_planner.ros.rig import ANSWER_S, pause, until
+from diffusion_planner.ros.soak_rig import ANSWER_S, pause, until
 from diffusion_planner.sim.faults import PARTS
 
 SECONDS, PAUSE_SECONDS = (0.5, 6.0), (0.2, 2.0)

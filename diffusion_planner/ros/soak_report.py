@@ -8,6 +8,7 @@ from diffusion_planner.evaluation import stages
 
 HOW = 'by itself', 'after reset', 'not'
 MINUTE_S, GROWTH = 60.0, 0.05       # memory counts from here on; by how much of it a process may grow
+ELSEWHERE, ELSEWHERE_S = 'put elsewhere', 1.0
 CASES = 100                         # of violations that are written down
 INJECTED, RIVALS = 'injected:', 'no points'    # how the simulator's reasons for refusals begin that are none of the planner's
 
@@ -20,14 +21,20 @@ class Ledger:
         self.violations, self.rejected, self.largest, self._before = Counter(), Counter(), {}, {}
         self.cases = []      # of limit violations: where to look
 
-    def hear(self, report, fault):
-        """Take a report; what is new in it came about under `fault`."""
+    def hear(self, report, fault, lead_s=None, wordless=()):
+        """Take a report; what is new in it came about under `fault`, the newest chunk went out `lead_s` before its first point.
+
+        In scenes of `wordless` the arm was put elsewhere without a word to the planner, as no real arm is: what a chunk that was
+        under way then did to it counts apart.
+        """
         before = self._before
         if report['seed'] != before.get('seed') or report['elapsed_s'] < before['elapsed_s']:
             self.episodes, before = self.episodes + 1, {}
         if beyond := report['limit_violations'] - before.get('limit_violations', 0):
+            fault = ELSEWHERE if report['seed'] in wordless and report['elapsed_s'] <= ELSEWHERE_S else fault
             self.violations[fault] += beyond
-            self.cases.append({'fault': fault, 'seed': report['seed'], 'elapsed_s': report['elapsed_s'], 'steps': beyond, 'largest': report['largest']})
+            self.cases.append({'fault': fault, 'seed': report['seed'], 'elapsed_s': report['elapsed_s'], 'steps': beyond, 'lead_s': lead_s,
+                               'largest': report['largest']})
         self.contacts += report['contacts'] - before.get('contacts', 0)
         self.successes += report['success'] - before.get('success', False)
         self.accepted += report['trajectories'] - before.get('trajectories', 0)
@@ -38,7 +45,8 @@ class Ledger:
     def figures(self):
         apart = {reason: count for reason, count in self.rejected.items() if reason.startswith((INJECTED, RIVALS))}
         return {'episodes': self.episodes, 'successes': self.successes, 'contacts': self.contacts, 'trajectories_taken': self.accepted,
-                'limit_violations': dict(self.violations), 'violation_cases': self.cases[-CASES:], 'largest_shares': self.largest,
+                'limit_violations': {fault: count for fault, count in self.violations.items() if fault != ELSEWHERE},
+                'put_elsewhere': self.violations[ELSEWHERE], 'violation_cases': self.cases[-CASES:], 'largest_shares': self.largest,
                 'rejected': {reason: count for reason, count in self.rejected.items() if reason not in apart}, 'rejected_by_design': apart}
 
 
@@ -129,9 +137,12 @@ def lines(summary):
     yield 'chunks', f'{summary["chunks"]} published, {summary["chunks_beyond_limits"]} beyond limits, {summary["chunks_refused"]} refused by the contract check'
     yield from (('  beyond limits', f'{count} {text}') for text, count in summary['beyond_limits'].items())
     yield from (('  refused', f'{count} {text}') for text, count in summary['refused'].items())
-    yield 'limits, simulator', f'{sum(summary["limit_violations"].values())} physics steps beyond, {_counts(summary["limit_violations"])}; largest shares: {shares or "none"}'
+    beyond = summary['limit_violations']
+    yield 'limits, simulator', f'{sum(beyond.values())} physics steps beyond: {_counts(beyond)}; largest shares: {shares or "none"}'
+    yield '  put elsewhere', f'{summary["put_elsewhere"]} more within {ELSEWHERE_S:g} s of being put into a scene without a word to the planner'
     yield 'rejected, simulator', f'{_counts(summary["rejected"])} of {summary["trajectories_taken"]} taken; by design: {_counts(summary["rejected_by_design"])}'
-    yield 'episodes', f'{summary["episodes"]}, target touched in {summary["successes"]}, {summary["contacts"]} contacts, {summary["deadline_misses"]} deadlines missed'
+    yield 'episodes', (f'{summary["episodes"]}, target touched in {summary["successes"]}, {summary["contacts"]} contacts, '
+                       f'{summary["deadline_misses"]} deadlines missed')
     for name, found in summary['memory'].items():
         minute = 'a minute after its start: not reached' if found['minute_mb'] is None else f'{found["minute_mb"]:.0f} MB a minute after its start'
         grown = 'too short to judge' if found['growth'] is None else f'{found["growth"]:+.1%}'

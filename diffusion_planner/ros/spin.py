@@ -26,7 +26,7 @@ class Signals:
     One Ctrl-C under ros2 launch arrives twice, from the terminal and from launch: what follows at once is the same one.
     """
 
-    SAME_S = 0.5
+    SAME_S = 1.5
 
     def __init__(self):
         self.received, self.first_s = None, 0.0
@@ -40,8 +40,15 @@ class Signals:
             os._exit(128 + number)
 
 
+def end(status):
+    """End the process now: taking Python and torch apart takes a second or more, in which a late signal would spoil the exit status."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 def run_node(make_node, arguments=None):
-    """Run make_node() until a signal or until its `over` is true, then its stop(): -> exit status.
+    """Run make_node() until a signal or until its `over` is true, then its stop(): -> exit status, see `end`.
 
     rclpy's own handlers would shut the middleware down first, and no brake could be published any more.
     """

@@ -12,6 +12,7 @@ from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory
 
 from diffusion_planner.evaluation.stages import Stages
+from diffusion_planner.messages import read_stamp
 from diffusion_planner.records import ActionChunk
 from diffusion_planner.ros.monitor import Monitor, mapping
 from diffusion_planner.safety import check_chunk
@@ -33,8 +34,9 @@ class Watcher(Monitor):
         self.refused, self.exceeding = 0, 0                                    # by the contract, of limits
         self.refusals, self.excesses = Counter(), Counter()                    # the same by text
         self.speed_rad_s, self.in_force = 0.0, {}
+        self.chunk_sent_ns, self._dates = 0, deque(maxlen=500)                 # system time; (that, the simulator's time) of joint states
         self.report, self.heard, self.faulted = {}, lambda report: None, False
-        self.said = deque(maxlen=40)                                           # what the status was, and when
+        self.said = deque(maxlen=12)                                           # what the status was, and when
         super().__init__(domain, robot.joint_names)
         node = self.node
         node.create_subscription(JointTrajectory, 'joint_trajectory', self._hear_trajectory, 50)
@@ -54,6 +56,11 @@ class Watcher(Monitor):
         complains = self.state() != 'NOMINAL' and (self.state() != 'DEGRADED' or any(word in self.status for word in UNFIT))
         plans = self.planned_s > since_s or 'plan refused' in self.status and time.monotonic() > since_s + REFUSED_S
         return plans and not complains
+
+    def simulated_s(self, sent_ns):
+        """Return what the time was in the simulator when something was published, in system time, however late it was heard: -> seconds"""
+        sent, stamps_s = zip(*self._dates)
+        return float(np.interp((sent_ns - sent[0]) * 1e-9, (np.array(sent) - sent[0]) * 1e-9, stamps_s))
 
     def order(self, text):
         """Inject a fault into the simulator, or take it back."""
@@ -83,17 +90,19 @@ class Watcher(Monitor):
             message.header.frame_id = RIVAL
             self._rival.publish(message)
 
-    def _hear_trajectory(self, message):
+    def _hear_trajectory(self, message, info):
         if message.header.frame_id == RIVAL:
             return
         self.sent, self.planned_s = self.sent + 1, time.monotonic()
+        self.chunk_sent_ns = info['source_timestamp']
         refusals, excesses, self.chunk = inspect(message, self.robot, self.stamp_s or 0.0)
         self.refused, self.exceeding = self.refused + bool(refusals), self.exceeding + bool(excesses)
         for counts, texts in ((self.refusals, refusals), (self.excesses, excesses)):
             counts.update(text if text in counts or len(counts) < TEXTS else 'further reasons' for text in texts)
 
-    def _hear_motion(self, message):
+    def _hear_motion(self, message, info):
         self._hear_joints(message)
+        self._dates.append((info['source_timestamp'], read_stamp(message.header.stamp)))
         if len(message.velocity) == len(message.name) > 0:
             self.speed_rad_s = float(np.abs(message.velocity).max())
 

@@ -20,9 +20,11 @@ class Hooks:
     log: Callable[[str], None]
     goal: Callable | None = None            # -> Goal, once per plan
     failed: Callable | None = None          # the planner raised twice in a row: text -> None
+    lag_s: Callable = float                 # -> how far the node's time is behind the joint states, as /clock may be
     seen: Callable = dict                   # -> what became of the newest picture until now, in milliseconds
 
 
+LAG_S = 0.05     # farther behind the joint states than this, the node's time says nothing about where the arm is
 UNUSABLE = 3     # plans in a row that cannot become a chunk; then the arm is stopped
 
 
@@ -107,6 +109,8 @@ class Worker(threading.Thread):
 
     def _plan(self, now_s):
         watch = Laps(self.hooks.seen())
+        if self.hooks.lag_s() > LAG_S:
+            raise NotReady('waiting for the clock, which is behind the joint states')
         observation, handover = self.cycle.begin(now_s)
         if not (self.allowed or self._once):    # halted since it was due: the brake was before `begin`, which makes nothing void
             return
@@ -139,7 +143,7 @@ class Worker(threading.Thread):
         """Hand a chunk on unless time has run past its beginning: -> whether it went out"""
         try:
             # Shaping took its time, too; half of the margin must still be there.
-            if chunk.origin_s - self.hooks.now_s() < 0.5 * self.cycle.settings.min_lead_s:
+            if chunk.origin_s - self.hooks.now_s() < 0.5 * self.cycle.settings.min_lead_s or self.hooks.lag_s() > LAG_S:
                 raise ValueError('too late')
             self.cycle.deliver(chunk, self.hooks.send)
             return True

@@ -17,7 +17,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
@@ -34,7 +34,8 @@ class Observer(Node):
     """Hears both nodes, calls their services and stands in for a robot where a test has no simulator."""
 
     def __init__(self, context):
-        super().__init__('observer', context=context)
+        # Two nodes of one name in a process share a publisher of /rosout, and the second to go is left with a freed one.
+        super().__init__('observer', context=context, enable_rosout=False)
         self.reasons = []                    # in step with statuses: what was said with each state, the newest of each
         self.statuses, self.episode, self.diagnostics, self.plans = [], {}, None, []
         self.joints, self.trajectories = [], []
@@ -45,7 +46,6 @@ class Observer(Node):
         self.create_subscription(JointState, 'joint_states', self.joints.append, BEST_EFFORT)
         self.listener = self.create_subscription(JointTrajectory, 'joint_trajectory', self.trajectories.append, 10)
         self.joint_publisher = self.create_publisher(JointState, 'joint_states', BEST_EFFORT)
-        self.image_publisher = self.create_publisher(Image, 'camera/image', BEST_EFFORT)
         self.executor_of_its_own = SingleThreadedExecutor(context=context)
         self.executor_of_its_own.add_node(self)
 

@@ -59,7 +59,7 @@ class Rig:
 
     def see(self):
         """Move the arm on, and show it and its pictures, no two alike, unless `unseen` names them."""
-        if self.sent and self.follows and self.now_s >= self.sent[-1].origin_s:
+        if self.sent and self.follows and 0 <= self.now_s - self.sent[-1].origin_s <= self.sent[-1].offset_s[-1] + 0.03:
             state = sample(self.sent[-1], self.now_s)
             self.position_rad, self.velocity_rad_s = state.position_rad, state.velocity_rad_s
         inputs, self.count = self.engine.inputs, self.count + 1

@@ -46,12 +46,11 @@ def test_row_09_a_backend_that_fails_falls_back_to_the_cpu_then_brakes(pair):
 
 def test_row_10_a_slow_planner_stops_and_goes(pair):
     pair.order('sleep 0.4')                             # the arm is to be taken over after 0.3 s
-    pair.wait(lambda: int(pair.fact('deadline_misses') or 0) >= 3 and pair.heard('DEGRADED', 'deadline misses so far'))
-    pair.wait_resting()
-    pair.wait_moving()
+    pair.wait(lambda: int(pair.fact('deadline_misses') or 0) >= 2 and pair.heard('DEGRADED', 'deadline misses so far'))
     pair.order('sleep 1.0')
     pair.wait_resting()
-    pair.wait_trajectories(2)
+    pair.wait_moving()
+    pair.wait_resting()
     assert set(pair.states()) == {'DEGRADED'}
 
 
@@ -68,8 +67,8 @@ def test_row_12_a_slow_first_plan_is_in_no_statistics(pair):
     pair.order('slow at first')
     pair.begin_anew()
     pair.wait_trajectories(3)
-    pair.wait(lambda: len(milliseconds(pair, 'inference')) == 4 and milliseconds(pair, 'inference')[3] > 0)
-    assert float(pair.fact('warm-up ms').split('/')[0]) > 1200 > milliseconds(pair, 'inference')[3]
+    pair.wait(lambda: milliseconds(pair, 'turnaround'))
+    assert float(pair.fact('warm-up ms').split('/')[0]) >= 1200 > milliseconds(pair, 'turnaround')[3]
     assert 'FAULT' not in pair.states()
 
 

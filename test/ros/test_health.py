@@ -10,7 +10,6 @@ from std_msgs.msg import Float64
 from diffusion_planner.records import JointReading
 from diffusion_planner.ros import conversions
 from diffusion_planner.ros.diagnostics import State
-from diffusion_planner.ros.health import UNMOVED
 from diffusion_planner.ros.planner_node import PlannerNode
 from diffusion_planner.safety import check_chunk
 
@@ -24,7 +23,7 @@ def rig(monkeypatch):
 
 def jump(rig, by_rad=1.0):
     """Show joints that no arm can have gone to."""
-    rig.position_rad, rig.follows = rig.position_rad + by_rad * np.eye(7)[6], False
+    rig.position_rad, rig.velocity_rad_s, rig.follows = rig.position_rad + by_rad * np.eye(7)[6], np.zeros(7), False
     rig.turn(0.1)
 
 
@@ -111,14 +110,14 @@ def test_a_camera_that_never_came_sees_nothing(rig):
 def test_an_arm_that_never_moves_is_a_fault_until_a_reset(rig):
     rig = rig()
     rig.follows = False
-    assert rig.until(State.FAULT, 20.0) == f'{UNMOVED} trajectories in a row moved nothing: is the controller active, the brake released?'
+    assert 'trajectories in a row moved nothing' in rig.until(State.FAULT, 20.0)
     sent = len(rig.sent)
     rig.turn(3.0)
     rig.engine.resume()
     assert rig.turn()[0] is State.FAULT and len(rig.sent) == sent
     rig.follows = True
     rig.engine.reset()
-    rig.until(State.NOMINAL, 2.0)
+    rig.until(State.NOMINAL, 4.0)
     assert len(rig.sent) > sent
 
 
@@ -136,10 +135,10 @@ def test_joints_that_jump_on_a_real_arm_brake_it_and_are_a_fault(rig):
 
 def test_joints_that_jump_in_simulation_are_another_episode(rig):
     rig = rig(simulated=True)
-    rig.turn(1.0)
+    rig.turn(0.8)
     sent = len(rig.sent)
     jump(rig)
-    rig.until(State.NOMINAL, 2.0)
+    assert rig.turn(0.3)[0] is State.NOMINAL
     np.testing.assert_allclose(rig.sent[sent].position_rad[0], rig.position_rad)
 
 

@@ -86,11 +86,11 @@ class Arm:
         return goal[-1]
 
     def wait_listening(self, count):
-        self.see.wait(lambda: self.simulators() == count)
-
-    def simulators(self):
-        topic = self._trajectory.topic_name
-        return sum(info.node_name == 'sim' for info in self.see.get_subscriptions_info_by_topic(topic))
+        """Wait until so many simulators subscribe to trajectories, and this publisher knows all who do."""
+        def listening():
+            names = [info.node_name for info in self.see.get_subscriptions_info_by_topic(self._trajectory.topic_name)]
+            return names.count('sim') == count and self._trajectory.get_subscription_count() == len(names)
+        self.see.wait(listening)
 
 
 @pytest.fixture
@@ -276,13 +276,14 @@ def test_in_lock_step_each_arm_is_waited_for(bench):
     for arm in two:
         arm.ready()
         arm.wait_listening(1)
+    for text, in_force in (('clock stuck', {'clock': 'stuck'}), ('none', {})):
+        right.order(text, in_force)
+        see.wait(lambda: left.episode['faults'] == in_force)        # at once: time stands still
     left.turn(0.1)
     see.wait(lambda: left.episode['now_s'] == 0.0 and len(left.joints) > 20)      # said again and again meanwhile
     assert {stamp_s(message) for arm in two for message in arm.joints} == {0.0}
     right.turn(0.1)
     see.wait(lambda: left.clock_s[-1] == pytest.approx(0.5, abs=0.01))
-    right.order('clock stuck', {'clock': 'stuck'})
-    see.wait(lambda: left.episode['faults'] == {'clock': 'stuck'})      # at once: time stands still
     left.wait_heard(lambda: left.clock_s and max(left.clock_s) < 0.51)
 
 

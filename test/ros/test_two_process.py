@@ -1,5 +1,4 @@
-"""Planner and simulator as separate processes over real topics: closed loop, and what ends it."""
-import signal
+"""Planner and simulator as separate processes over real topics: closed loop, and what an operator does to it."""
 from pathlib import Path
 
 import numpy as np
@@ -50,40 +49,8 @@ def test_the_shipped_model_reaches_the_target(bench):
     assert {'seed', 'timing_ms', 'breakdown', 'rejected', 'points_m', 'arrival_s'} <= see.plans[-1].keys()
 
 
-def killed_in_motion(bench, planner, number):
-    """Start both, wait for motion, send the signal: -> planner process, seconds of simulated time until rest"""
-    bench.start('sim', f'scene_seed:={AIRY}')
-    process = bench.start(planner, *AUTOSTART)
-    see = bench.observer
-    see.wait_status('NOMINAL', 60)
-    see.wait(lambda: see.speed_rad_s() > 0.15, 60)
-    process.send_signal(number)
-    killed_s = stamp_s(see.joints[-1])
-    see.wait(lambda: see.speed_rad_s() < AT_REST_RAD_S, 10)
-    rest_s = stamp_s(see.joints[-1])
-    see.spin(0.5)
-    assert see.speed_rad_s() < AT_REST_RAD_S        # and stays there
-    see.wait(lambda: see.episode['now_s'] > rest_s)
-    assert clean(see.episode)
-    return process, rest_s - killed_s
-
-
 def stamp_s(message):
     return message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
-
-
-@pytest.mark.parametrize('planner', ['swing', pytest.param('planner', marks=needs_model)])
-def test_a_killed_planner_leaves_the_arm_to_come_to_rest(bench, planner):
-    process, seconds = killed_in_motion(bench, planner, signal.SIGKILL)
-    assert seconds < 1.5 + 0.3 + 1.0     # chunk, lead, brake tail
-    assert process.wait(5) == -signal.SIGKILL
-
-
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=['SIGINT', 'SIGTERM'])
-def test_a_signal_brakes_the_arm_and_exits_cleanly(bench, number):
-    process, seconds = killed_in_motion(bench, 'swing', number)
-    assert seconds < 1.0                 # long before the chunk would have ended
-    assert process.wait(5) == 0
 
 
 def test_stop_and_resume(bench):

@@ -1,4 +1,4 @@
-"""One end of `bench turnaround --stall`: python -m diffusion_planner.ros.stall sender | planner KIND SECONDS.
+"""One end of `bench turnaround --stall`: python -m diffusion_planner.ros.soak_stall sender | planner KIND SECONDS.
 
 The planner is the real node around a planner that does nothing but stall; it prints how long joint states took to their callback.
 """
