@@ -78,7 +78,7 @@ class Following:
         here_rad, found = missed_rad(running, earlier[0] if earlier else None), 0
         if not moving:
             self._still |= bool(here_rad > STILL_RAD and np.ptp(taken_rad, axis=0).max() < 0.1 * here_rad)
-        elif here_rad > LOST_RAD:
+        elif here_rad > LOST_RAD and not _are_one(readings[-3:]):
             missed = [missed_rad(chunk) for chunk in moving]
             found = 1 + int(np.argmin(missed)) if min(missed) < CLEARLY * here_rad else 0
         self.lost = self.lost + 1 if found else 0
@@ -109,6 +109,11 @@ class Following:
         A quintic from rest to rest over a gap in time T peaks at 5.78 gap / T^2.
         """
         return float(np.sqrt(5.78 * (gap_rad / (0.5 * np.array(self.robot.acceleration_max_rad_s2))).max()))
+
+
+def _are_one(readings):
+    """Tell whether readings repeat each other bit for bit, as no encoder of a moving arm does."""
+    return len(readings) > 2 and all(np.array_equal(reading.position_rad, readings[0].position_rad) for reading in readings[1:])
 
 
 def standing(reading, instant_s):

@@ -9,6 +9,7 @@ from diffusion_planner.messages import MessageError, fit, is_blank, read_image, 
 
 BEYOND_RAD = 1.0       # joints farther beyond their ranges than this are no measurement
 AHEAD_S = 0.05         # stamps farther ahead of now than this are worth a word
+STUCK_RAD = 0.02       # a velocity that amounts to so much moves an encoder
 FROZEN_RAD = 0.2       # an arm that has moved so far looks different
 FOLLOWED_S = 0.15      # joint states older than this do not say where the arm is
 LOST_SHARE = 0.2       # of the messages; from here on diagnostics give a hint
@@ -67,6 +68,7 @@ class Inputs:
         self.skew_limit_s, self.warn, self.timebase = skew_limit_s, warn, timebase
         self.sources = {name: Source(steady) for name in (self.JOINTS, *history.cameras)}
         self._jumps, self.clock_lag_s = history.jumps, 0.0     # by which the newest joint state was ahead of the node's time
+        self._stood = None  # the first reading of those with the newest positions
         self._seen = {}     # camera -> its last picture, where the arm was when it first came
 
     def take_joints(self, message):
@@ -122,6 +124,15 @@ class Inputs:
             raise MessageError(f'data: the picture is {blank}, expected one that shows something')
         return replace(frame, pixels=fit(frame.pixels, self.picture_shape))
 
+    def _check_stuck(self, reading):
+        """Raise MessageError for the same positions again at a speed that must have changed them: the driver repeats itself."""
+        if self._stood is None or reading.stamp_s < self._stood.stamp_s or not np.array_equal(reading.position_rad, self._stood.position_rad):
+            self._stood = reading
+        fastest = float(np.abs(reading.velocity_rad_s).max())
+        stood_s = reading.stamp_s - self._stood.stamp_s
+        if fastest * stood_s > STUCK_RAD:      # False for velocities that are not told
+            raise MessageError(f'position: unchanged for {stood_s:.2f} s at {fastest:.2f} rad/s, expected motion')
+
     def _check_frozen(self, frame):
         """Raise MessageError for the same picture again although the arm has moved: the driver repeats itself."""
         # While joint states are missing nobody knows where a picture was taken; held against an old posture it would be refused for good.
@@ -139,8 +150,7 @@ class Inputs:
         source = self.sources[name]
         try:
             record = self._dated(read(), name, source)
-            if name != self.JOINTS:
-                self._check_frozen(record)
+            (self._check_stuck if name == self.JOINTS else self._check_frozen)(record)
         except MessageError as fault:
             field, source.fault = str(fault).split(':')[0], str(fault)
             self._say(source, field, f'{name} dropped: {fault}')

@@ -19,7 +19,6 @@ from diffusion_planner.ros.soak_faults import Fault, Schedule
 RECOVERY_S, LASTING_S = 20.0, 1.5     # to recover, before and after a reset; for how long it must last to count
 PEACE_S = 1.0, 4.0                    # between faults
 LOOK_S, SHOW_S, SAVE_S = 5.0, 0.5, 10.0
-WORDLESS = 3                          # every so many scenes come without a word to the planner
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,6 @@ class Soak:
         self.schedule, self.events, self.samples, self.failure = Schedule(self.random), [], [], ''
         self.ledger, self.memory, self.rig = soak_report.Ledger(), soak_report.Memory(), None
         self.fault, self.changing, self.begun_s, self.live, self._due_s = None, False, None, None, {}
-        self.wordless = set()        # seeds of scenes that came without a word to the planner
 
     def elapsed_s(self):
         return 0.0 if self.begun_s is None else time.monotonic() - self.begun_s
@@ -84,15 +82,13 @@ class Soak:
 
     def _hear(self, report):
         chunk = self.rig.watcher.chunk
-        self.ledger.hear(report, self.fault.kind if self.fault else 'in peace', None if chunk is None else float(chunk.offset_s[0]), self.wordless)
+        self.ledger.hear(report, self.fault.kind if self.fault else 'in peace', None if chunk is None else float(chunk.offset_s[0]))
 
     def _scenes(self):
         """Job: scene after scene, for ever."""
         for count in itertools.count():
             self.changing = True
-            wordless = count % WORDLESS == WORDLESS - 1 and self.fault is None
-            self.wordless |= {self.options.seed + count} if wordless else set()
-            yield from (self.rig.drop_into if wordless else self.rig.go_to)(self.options.seed + count)
+            yield from self.rig.go_to(self.options.seed + count)
             self.changing = False
             yield from until(lambda: self.rig.is_over() and (self.fault is None or self.fault.scenes))
 
@@ -167,8 +163,7 @@ class Soak:
 
     def save(self):
         """Write the JSON file, where one is wanted: -> summary"""
-        summary = {**soak_report.summarise(self.events, self.ledger, self.memory, self.rig.watcher), 'elapsed_s': self.elapsed_s(), 'failure': self.failure,
-                   'wordless_scenes': sorted(self.wordless)}
+        summary = {**soak_report.summarise(self.events, self.ledger, self.memory, self.rig.watcher), 'elapsed_s': self.elapsed_s(), 'failure': self.failure}
         if self.options.json:
             settings = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self.options).items()}
             soak_report.write(self.options.json, settings, self.events, summary, self.samples)

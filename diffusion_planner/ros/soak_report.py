@@ -8,7 +8,6 @@ from diffusion_planner.evaluation import stages
 
 HOW = 'by itself', 'after reset', 'not'
 MINUTE_S, GROWTH = 60.0, 0.05       # memory counts from here on; by how much of it a process may grow
-ELSEWHERE, ELSEWHERE_S = 'put elsewhere', 1.0
 CASES = 100                         # of violations that are written down
 INJECTED, RIVALS = 'injected:', 'no points'    # how the simulator's reasons for refusals begin that are none of the planner's
 
@@ -21,17 +20,12 @@ class Ledger:
         self.violations, self.rejected, self.largest, self._before = Counter(), Counter(), {}, {}
         self.cases = []      # of limit violations: where to look
 
-    def hear(self, report, fault, lead_s=None, wordless=()):
-        """Take a report; what is new in it came about under `fault`, the newest chunk went out `lead_s` before its first point.
-
-        In scenes of `wordless` the arm was put elsewhere without a word to the planner, as no real arm is: what a chunk that was
-        under way then did to it counts apart.
-        """
+    def hear(self, report, fault, lead_s=None):
+        """Take a report; what is new in it came about under `fault`, the newest chunk went out `lead_s` before its first point."""
         before = self._before
         if report['seed'] != before.get('seed') or report['elapsed_s'] < before['elapsed_s']:
             self.episodes, before = self.episodes + 1, {}
         if beyond := report['limit_violations'] - before.get('limit_violations', 0):
-            fault = ELSEWHERE if report['seed'] in wordless and report['elapsed_s'] <= ELSEWHERE_S else fault
             self.violations[fault] += beyond
             self.cases.append({'fault': fault, 'seed': report['seed'], 'elapsed_s': report['elapsed_s'], 'steps': beyond, 'lead_s': lead_s,
                                'largest': report['largest']})
@@ -45,8 +39,7 @@ class Ledger:
     def figures(self):
         apart = {reason: count for reason, count in self.rejected.items() if reason.startswith((INJECTED, RIVALS))}
         return {'episodes': self.episodes, 'successes': self.successes, 'contacts': self.contacts, 'trajectories_taken': self.accepted,
-                'limit_violations': {fault: count for fault, count in self.violations.items() if fault != ELSEWHERE},
-                'put_elsewhere': self.violations[ELSEWHERE], 'violation_cases': self.cases[-CASES:], 'largest_shares': self.largest,
+                'limit_violations': dict(self.violations), 'violation_cases': self.cases[-CASES:], 'largest_shares': self.largest,
                 'rejected': {reason: count for reason, count in self.rejected.items() if reason not in apart}, 'rejected_by_design': apart}
 
 
@@ -139,7 +132,6 @@ def lines(summary):
     yield from (('  refused', f'{count} {text}') for text, count in summary['refused'].items())
     beyond = summary['limit_violations']
     yield 'limits, simulator', f'{sum(beyond.values())} physics steps beyond: {_counts(beyond)}; largest shares: {shares or "none"}'
-    yield '  put elsewhere', f'{summary["put_elsewhere"]} more within {ELSEWHERE_S:g} s of being put into a scene without a word to the planner'
     yield 'rejected, simulator', f'{_counts(summary["rejected"])} of {summary["trajectories_taken"]} taken; by design: {_counts(summary["rejected_by_design"])}'
     yield 'episodes', (f'{summary["episodes"]}, target touched in {summary["successes"]}, {summary["contacts"]} contacts, '
                        f'{summary["deadline_misses"]} deadlines missed')

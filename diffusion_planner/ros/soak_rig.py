@@ -137,21 +137,6 @@ class Rig:
         yield from self.ask('planner/reset', watcher.trigger('reset'))
         yield from self.ask('planner/resume', watcher.trigger('resume'))
 
-    def drop_into(self, seed):
-        """Job: put the arm into a scene without a word to the planner.
-
-        At once after a chunk: one that goes out before the planner has noticed would move the arm from a place where it no longer is.
-        """
-        watcher = self.watcher
-        yield from self.ask('sim scene_seed', watcher.set_scene(seed))
-        yield from self._last_words()
-        sent = watcher.sent
-        yield from until(lambda: watcher.sent > sent, 5.0)
-        yield from self.ask('sim/next_episode', watcher.trigger('next_episode'))
-        watcher.forget(seed)
-        sent = watcher.sent
-        yield from until(lambda: watcher.sent > sent, 5.0)      # it has noticed
-
     def _last_words(self):
         """Job: hear the simulator's report of the episode that ends."""
         told_s = self.watcher.report.get('now_s')

@@ -167,10 +167,10 @@ def test_a_plan_is_void_after_a_stop_or_reset(interrupt):
 
 def test_an_arm_that_is_held_back_is_stopped_and_called_back_gently():
     arm = Arm()
-    chunk = arm.plan(sweep_rad_s=0.3, joint=1)
+    chunk = arm.plan(sweep_rad_s=0.5, joint=1)
     arm.wait(0.8)
     held_rad, arm.see = arm.position_rad.copy(), lambda: arm.history.append(JointReading(arm.now_s, held_rad, np.zeros(7)))
-    arm.wait(1.0)
+    arm.wait(0.7)
     with pytest.raises(NotFollowing):
         arm.cycle.begin(arm.now_s)
     stop = arm.cycle.brake(arm.now_s)

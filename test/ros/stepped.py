@@ -59,8 +59,9 @@ class Rig:
 
     def see(self):
         """Move the arm on, and show it and its pictures, no two alike, unless `unseen` names them."""
-        if self.sent and self.follows and 0 <= self.now_s - self.sent[-1].origin_s <= self.sent[-1].offset_s[-1] + 0.03:
-            state = sample(self.sent[-1], self.now_s)
+        begun = [chunk for chunk in self.sent[-2:] if chunk.origin_s <= self.now_s]
+        if begun and self.follows and self.now_s <= begun[-1].end_s + 0.03:
+            state = sample(begun[-1], self.now_s)
             self.position_rad, self.velocity_rad_s = state.position_rad, state.velocity_rad_s
         inputs, self.count = self.engine.inputs, self.count + 1
         if inputs.JOINTS not in self.unseen:

@@ -3,18 +3,20 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rigs import Pair, seam, seconds
+from rigs import SEAM, Pair, seam
 from std_msgs.msg import Bool, Float64
 from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory
 
 FAR = 'keep_out:\n  - {name: cellar, centre_m: [0, 0, -9], radius_m: 1.0}'
-SEAM = (1e-3, 0.02, 0.6)     # rad, rad/s, rad/s^2: the message's nanoseconds, and what the search for the instant leaves
 
 
 @pytest.fixture(scope='module')
 def module_pair(module_bench):
-    return Pair(module_bench)
+    made = Pair(module_bench)
+    for objective in (FAR, ''):     # loads what a real planner has loaded long before: torch takes a second, and callbacks wait
+        made.see.set_parameter('planner', 'objective', objective)
+    return made
 
 
 @pytest.fixture
@@ -118,6 +120,6 @@ def test_row_27_a_goal_that_changes_in_mid_chunk_leaves_no_seam(pair, change, ba
         assert answer.successful if hasattr(answer, 'successful') else answer.success
         pair.wait_trajectories(3)
     messages = list(pair.see.trajectories)
-    assert len(messages) >= 4 and pair.states() == []
+    assert len(messages) >= 4 and pair.is_undisturbed(), pair.said()
     for old, new in zip(messages, messages[1:]):
-        assert np.all(seam(old, new) <= SEAM), (seam(old, new), seconds(new.points[0].time_from_start))
+        assert np.all(seam(old, new) <= SEAM), seam(old, new)

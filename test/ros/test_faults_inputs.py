@@ -137,7 +137,7 @@ def test_row_04_bad_joint_states_are_dropped_and_foreign_ones_mapped_by_name(pai
     pair.see.joints.clear()
     pair.wait_trajectories(3)
     pair.see.spin(1.1)
-    assert dropped(pair, 'joint_states') == before and pair.states() == []
+    assert dropped(pair, 'joint_states') == before and pair.is_undisturbed()
     assert np.ptp([dict(zip(message.name, message.position))['panda_joint7'] for message in pair.see.joints]) > 0.1
 
 
@@ -165,7 +165,7 @@ def test_row_04_an_arm_outside_its_limits_is_only_led_inward(desk):
 def test_row_05_stamps_that_say_nothing_are_replaced_by_receipt(desk, stamp_s, said):
     desk.sensors.stamp_s = stamp_s
     desk.wait_trajectories(4)
-    assert desk.states() == []
+    assert desk.is_undisturbed()
     assert [len(re.findall(f'{name}: .*{said}', desk.log())) for name in ('joint_states', 'camera')] == [1, 1]     # once each
 
 

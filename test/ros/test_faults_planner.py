@@ -25,7 +25,7 @@ def test_row_09_a_plan_that_fails_once_is_tried_again(pair):
     pair.order('once raise')
     pair.wait(lambda: 'planning failed, 1 in a row' in pair.planner.log.read_text())
     pair.wait_trajectories(3)
-    assert pair.states() == [] and 'planning failed, 2 in a row' not in pair.planner.log.read_text()
+    assert pair.is_undisturbed() and 'planning failed, 2 in a row' not in pair.planner.log.read_text()
 
 
 def test_row_09_a_backend_that_fails_falls_back_to_the_cpu_then_brakes(pair):
@@ -105,7 +105,7 @@ def test_row_15_a_plan_that_starts_elsewhere_is_refused(pair):
 def test_row_15_a_plan_that_starts_a_little_off_is_blended(pair):
     pair.order('a little off')
     pair.wait_trajectories(3)
-    assert pair.states() == []
+    assert pair.is_undisturbed()
     assert all(seconds(message.points[0].time_from_start) > 0 for message in pair.see.trajectories)
 
 

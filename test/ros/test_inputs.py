@@ -287,3 +287,17 @@ def test_defects_of_reading_are_not_taken_for_bad_messages(bench, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         bench.feel()
     assert bench.warned == []
+
+
+def test_joints_that_repeat_themselves_at_speed_are_refused(bench):
+    def feel(count, position_rad, velocity_rad_s):
+        for _ in range(count):
+            bench.now_s += 0.02
+            bench.feel(position_rad, velocity=[velocity_rad_s] * 7)
+    feel(8, HOME, 0.5)
+    assert bench.joints.rejected == {'position': 5}       # from the fourth on: 0.06 s at 0.5 rad/s are 0.03 rad
+    assert 'position: unchanged for 0.14 s at 0.50 rad/s, expected motion' in bench.joints.fault
+    feel(1, HOME + 0.01, 0.5)
+    assert bench.joints.fault is None
+    feel(8, HOME + 0.01, 0.0)                             # an arm at rest may well say the same
+    assert bench.joints.rejected == {'position': 5}
