@@ -22,6 +22,8 @@ ARGUMENTS = (
     Argument('namespace', str, 'namespace of the node, and of the topics below where they do not begin with /'),
     Argument('camera', str, "name of the model's camera", 'camera'),
     Argument('image_topic', str, 'where that camera publishes; empty: CAMERA/image'),
+    Argument('camera_size', str, "size of the pictures that arrive, as 640x480, where it is not the model's"),
+    Argument('compressed', bool, 'take CompressedImage, on IMAGE_TOPIC/compressed'),
     Argument('joint_states_topic', str, 'where the joint states are published', 'joint_states'),
     Argument('trajectory_topic', str, 'where the controller listens', 'joint_trajectory_controller/joint_trajectory'),
     Argument('speed_scaling_topic', str, 'where the driver says its speed scaling, if it does', 'speed_scaling'),
@@ -38,7 +40,7 @@ ARGUMENTS = (
     Argument('rviz', bool, 'show camera and imagined paths in RViz'),
 )
 PLANNER = ('robot', 'model', 'shadow', 'speed_scale', 'guidance_scale', 'objective', 'backend', 'device', 'autostart', 'use_sim_time',
-           'robot_description')
+           'robot_description', 'camera_size', 'compressed')
 
 
 def nodes(context):

@@ -148,7 +148,7 @@ class Loop:
                 waiting = None
             if waiting is None and env.now_s >= next_plan_s - 1e-9:
                 if camera.age_s() > BLIND_S:
-                    self._stop(cycle)
+                    self._send(cycle.brake(self.env.now_s))
                     camera.stops, next_plan_s = camera.stops + 1, env.now_s + settings.latency_s
                     env.step()
                     continue
@@ -193,7 +193,7 @@ class Loop:
             observation, handover = cycle.begin(self.env.now_s)
         except NotReady as missing:   # held back by what it touches: stop, and plan anew from there
             if isinstance(missing, NotFollowing):
-                self._stop(cycle)
+                self._send(cycle.give_way(self.env.now_s))
             return None, None
         try:
             return self.planner.plan(observation, goal, seed), handover
@@ -202,8 +202,8 @@ class Loop:
             self.refusals.append(str(refused))
             return None, handover
 
-    def _stop(self, cycle):
-        if stop := cycle.brake(self.env.now_s):
+    def _send(self, stop):
+        if stop is not None:
             self.env.controller.accept(trajectory(stop, self.robot.joint_names, self.env.now_s), self.env.now_s)
 
     def _deliver(self, cycle, _ready_s, plan, handover):

@@ -10,12 +10,14 @@ from diffusion_planner.planning.history import NotReady
 from diffusion_planner.planning.playback import sample
 from diffusion_planner.planning.shaping import ShapingLimits, brake, shape
 from diffusion_planner.planning.stretching import clamped, stretch
+from diffusion_planner.records import ActionChunk
 from diffusion_planner.safety import check_chunk
 
 __all__ = ['CycleSettings', 'NotFollowing', 'PlanningCycle']
 
 STRETCHED = 1.01      # a plan that takes so many times as long as it was meant to was stretched
 OLDER = 2             # chunks before the one before, any of which the controller may still execute if all after it were lost
+RECENT_S = 0.06       # readings of the last so many seconds say where the arm is
 JUDGED_S = 0.4        # a chunk that has run for so long has arrived, or never will be missed
 CLAMPED_RAD = 0.02    # and one that reaches so far beyond the joints' ranges was clamped
 
@@ -204,6 +206,19 @@ class PlanningCycle:
             self._take(self._stopping)
             return self._stopping
 
+    def give_way(self, now_s):
+        """Replace a chunk that the arm does not follow by a way back to where it is: -> ActionChunk of one point, or None"""
+        with self._lock:
+            reading = self.history.newest_reading()
+            if reading is None or self._running is None or now_s >= self._running.end_s:
+                return None
+            self.following.note_stop(reading)
+            state = self.following.way_back(reading, self._running, now_s)
+            at_s = max(state.stamp_s, now_s + 2 * self.settings.min_lead_s)
+            self._stopping = ActionChunk(at_s, np.zeros(1), *(values[None] for values in (state.position_rad, state.velocity_rad_s, state.acceleration_rad_s2)))
+            self._take(self._stopping)
+            return self._stopping
+
     def forget(self):
         """Drop the running chunk: the next plan starts from the measured joints."""
         with self._lock:
@@ -215,6 +230,7 @@ class PlanningCycle:
     def restart(self):
         """Begin a new episode: forget the chunk and everything seen. The planner's own reset is its thread's business."""
         self.forget()
+        self.following.busy_until_s = -np.inf
         self.history.clear()
 
     def counters(self):
@@ -230,7 +246,7 @@ class PlanningCycle:
     def _take(self, chunk):
         self._older = [self._before, *self._older][:OLDER] if self._before is not None else []
         self._before, self._running = self._running, None if self.settings.shadow else chunk
-        self._newest = chunk
+        self._newest, self.following.busy_until_s = chunk, -np.inf if self.settings.shadow else chunk.end_s
         self._epoch += 1
         self.chunks += 1
 
@@ -250,7 +266,7 @@ class PlanningCycle:
             self._running, *rest = earlier[count - 1:]
             self._before, *self._older = rest or [None]
             self._reject(['lost on its way to the controller'] * count)
-        elif readings and readings[-1].stamp_s > running.origin_s + JUDGED_S:
+        elif readings and readings[-1].stamp_s > running.origin_s + JUDGED_S and not self.following.still:
             self._judged = running      # it has arrived; what keeps the arm from it later is something else
 
     def _reference(self, now_s, instant_s):
@@ -260,4 +276,5 @@ class PlanningCycle:
             raise NotReady('waiting for joint states')
         if self.settings.shadow:
             return coasting(reading, instant_s)
-        return self.following.reference(reading, self._running, self._stopping, now_s, instant_s)
+        recent = self.history.readings_since(reading.stamp_s - RECENT_S)
+        return self.following.reference(recent, (self._running, self._before), self._stopping, now_s, instant_s)

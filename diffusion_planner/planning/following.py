@@ -9,9 +9,11 @@ from diffusion_planner.records import MotionState
 
 REST_RAD_S = 0.03     # slower than this an arm stands still, up to the noise of its encoders
 RECENT_S = 0.5        # a reference of the controller older than this is not known any more
+HAND_OVER_RAD = 0.04  # an arm farther than this from its chunk is not where the next one would begin
+GENTLY = 0.4          # share of the acceleration limits for ways back
 WATCHED_S = 0.1       # a chunk must have run for so long before it is told whether the controller has it
 LOST_RAD, CLEARLY = 0.008, 0.4      # what the running chunk must miss by, and what an earlier one may miss of that
-STILL_RAD = 0.03      # by which the running chunk must be away from an arm that stands still
+AHEAD_RAD, SET_OUT_RAD = 0.01, 0.003    # where the chunk must be for an arm to be expected to have moved, and by how much
 LAGS_S = np.linspace(0.0, 0.1, 11)
 UNMOVED_RAD = 0.02    # less than this since its chunk began, and the arm did not move at all
 
@@ -27,37 +29,56 @@ class Following:
         self.robot, self.tolerance_rad = robot, tolerance_rad
         self.strays, self.unmoved, self.lost = 0, 0, 0      # lost: chunks in a row that never reached the controller
         self._strayed = False      # whether the arm has left its chunk since the last plan
-        self._still = False        # whether it never set out on its chunk
+        self.still = False         # whether it has not set out on its chunk yet
         self._from_rad = None      # where it stood when it was last set in motion
+        self.busy_until_s = -np.inf    # when the newest chunk ends: the controller may execute it although it was forgotten here
         self.commanded = None      # (seconds, position [J]) of the controller's own reference, where it tells it
 
     def renew(self):
         """Judge a new chunk by itself."""
-        self._strayed = self._still = False
+        self._strayed = self.still = False
 
-    def reference(self, reading, running, stopping, now_s, instant_s):
+    def reference(self, recent, chunks, stopping, now_s, instant_s):
         """Return the state that the arm is commanded to have at an instant.
 
-        reference(reading: JointReading, running: ActionChunk | None, stopping: the newest brake, now_s, instant_s) -> MotionState
-        Raises NotReady, and NotFollowing where the chunk must be stopped first.
+        reference(recent: newest readings, chunks: the running ActionChunk and the one before, or None, stopping: the newest stop, now_s,
+        instant_s) -> MotionState. Raises NotReady, and NotFollowing where the arm must be given way to first: see way_back.
         """
+        reading, (running, before) = recent[-1], chunks
         if running is None:
-            if np.abs(reading.velocity_rad_s).max() > REST_RAD_S:
+            if np.abs(reading.velocity_rad_s).max() > REST_RAD_S or now_s < self.busy_until_s:
                 raise NotReady('waiting for the arm to come to rest')
             return self._set_out(reading, instant_s)
         gap_rad = self._gap_rad(reading, running)
-        self._strayed |= self._still or bool(gap_rad.max() > self.tolerance_rad)
+        if self.still and now_s < running.end_s:
+            raise NotReady('waiting for the arm to set out on its chunk')
+        off = self._off_rad(recent, running, before) > HAND_OVER_RAD
+        self._strayed |= self.still or bool(gap_rad.max() > self.tolerance_rad) or off and now_s >= running.end_s
         if not self._strayed:
+            if off:     # the controller may be anywhere between: a chunk that begins where the arm is not would be a jump
+                raise NotReady('waiting for the arm to follow its chunk')
             if reading.stamp_s >= running.end_s:
                 self.unmoved = 0
             return sample(running, instant_s)
-        # Something is in the way: the controller must stop where it has got to, and is called back from there. If nobody executes the
-        # chunk, that stop itself would be a jump; so it is left to end.
         if now_s < running.end_s:
-            kind = NotReady if running is stopping or self._still else NotFollowing
+            kind = NotReady if running is stopping else NotFollowing
             raise kind('the arm does not follow its chunk')
-        self.strays, self.unmoved = self.strays + 1, self.unmoved + self._still
-        return self._set_out(reading, max(instant_s, now_s + self._return_s(gap_rad)))
+        self.strays, self.unmoved = self.strays + 1, self.unmoved + self.still
+        return self._set_out(reading, max(instant_s, now_s + self._return_s(gap_rad, 0.0)))
+
+    def way_back(self, reading, running, now_s):
+        """Lay out the end of a chunk that the arm does not follow: back to where the arm is.
+
+        way_back(reading, running: ActionChunk, now_s) -> MotionState at rest, so late that the controller gets there gently, whether it
+        is where its chunk says, and something holds the arm, or where the arm is, and never had the chunk.
+        """
+        state = sample(running, now_s)
+        return standing(reading, now_s + self._return_s(np.abs(reading.position_rad - state.position_rad), np.abs(state.velocity_rad_s)))
+
+    def _off_rad(self, recent, running, before):
+        """Return how far the newest readings are from where the controller should have the arm, at the lag that suits them best."""
+        at_s, taken_rad = np.array([reading.stamp_s for reading in recent]), np.stack([reading.position_rad for reading in recent])
+        return min(np.abs(positions(running, before, at_s - lag_s) - taken_rad).max() for lag_s in LAGS_S)
 
     def lost_since(self, readings, running, earlier):
         """Tell which earlier chunk the arm still executes, by which of them explains its way since best.
@@ -65,7 +86,8 @@ class Following:
         lost_since(readings since the running chunk began: list of JointReading, running: ActionChunk, earlier: list of ActionChunk, the
         newest first) -> number of earlier chunks up to the one that is executed, 0 if the running one is
         How far the arm lags behind its commands is not known; each chunk is given the lag that suits it best. An arm that stands still
-        instead of setting out tells nothing: either nobody commands it, or something holds it while its controller is elsewhere.
+        instead of setting out tells nothing: either nobody commands it, or something holds it while its controller is elsewhere, or
+        its encoders say the same for ever. Then nothing is sent before it moves, or should have come to rest.
         """
         if not readings or readings[-1].stamp_s < running.origin_s + WATCHED_S:
             return 0
@@ -77,7 +99,8 @@ class Following:
         moving = [chunk for chunk in earlier if chunk.end_s > running.origin_s]
         here_rad, found = missed_rad(running, earlier[0] if earlier else None), 0
         if not moving:
-            self._still |= bool(here_rad > STILL_RAD and np.ptp(taken_rad, axis=0).max() < 0.1 * here_rad)
+            ahead_rad = np.abs(positions(running, None, at_s[-1:]) - running.position_rad[0]).max()
+            self.still = bool(ahead_rad > AHEAD_RAD and np.ptp(taken_rad, axis=0).max() < SET_OUT_RAD)
         elif here_rad > LOST_RAD and not _are_one(readings[-3:]):
             missed = [missed_rad(chunk) for chunk in moving]
             found = 1 + int(np.argmin(missed)) if min(missed) < CLEARLY * here_rad else 0
@@ -103,12 +126,13 @@ class Following:
             return np.zeros_like(reading.position_rad)
         return np.abs(reading.position_rad - sample(running, reading.stamp_s).position_rad)
 
-    def _return_s(self, gap_rad):
-        """Return how long the controller needs back over a gap at half the acceleration limits.
+    def _return_s(self, gap_rad, velocity_rad_s):
+        """Return how long the controller needs to come to rest over a gap, at a share of the acceleration limits.
 
-        A quintic from rest to rest over a gap in time T peaks at 5.78 gap / T^2.
+        A quintic from rest to rest over a gap in time T peaks at 5.78 gap / T^2, one that takes a velocity away at 3.94 velocity / T.
         """
-        return float(np.sqrt(5.78 * (gap_rad / (0.5 * np.array(self.robot.acceleration_max_rad_s2))).max()))
+        limit = GENTLY * np.array(self.robot.acceleration_max_rad_s2)
+        return float(np.maximum(np.sqrt(5.78 * gap_rad / limit), 4 * velocity_rad_s / limit).max())
 
 
 def _are_one(readings):

@@ -64,12 +64,12 @@ class PlannerNode(LifecycleNode):
         parameters.declare(self, parameters.PLANNER, self._change)
         self._entities, self._standing = [], Standing(self)
         for name in ('stop', 'resume', 'reset', 'plan_once'):
-            self.create_service(Trigger, f'~/{name}', functools.partial(self._serve, name))
-        self.create_service(SetBool, '~/set_guidance', self._set_guidance)
+            self.create_service(Trigger, f'~/{name}', self._guarded(functools.partial(self._serve, name)))
+        self.create_service(SetBool, '~/set_guidance', self._guarded(self._set_guidance))
         # Not on ROS time: such a timer stands still without /clock and when that steps back.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._watchdog = self.create_timer(0.05, self._tell, clock=steady)
-        self._beat = self.create_timer(1.0, self._diagnose, clock=steady)
+        self._watchdog = self.create_timer(0.05, self._guarded(self._tell), clock=steady)
+        self._beat = self.create_timer(1.0, self._guarded(self._diagnose), clock=steady)
         threshold = JumpThreshold(min_forward=Duration(seconds=JUMP_S), min_backward=Duration(nanoseconds=-1), on_clock_change=True)
         self._jump = self.get_clock().create_jump_callback(threshold, post_callback=self._on_jump)
         if self.get_parameter('autostart').value:
@@ -205,15 +205,19 @@ class PlannerNode(LifecycleNode):
         self._standing.diagnose(self.get_parameter('model').value, facts, alarm=bool(rivals))
 
     def _guarded(self, callback):
-        """Let a defect in a callback stop the arm, not the node."""
+        """Let a defect in a callback stop the arm, not the node; a service's answer, the second argument, says so."""
         @functools.wraps(callback)
-        def wrapped(*message):
+        def wrapped(*arguments):
             try:
-                callback(*message)
+                return callback(*arguments)
             except Exception as error:
-                self.get_logger().error(traceback.format_exc())
+                self.get_logger().error(traceback.format_exc(), throttle_duration_sec=1.0)
+                reason = f'{type(error).__name__} in a callback: {error}'
                 if self.engine is not None:
-                    self.engine.fail(f'{type(error).__name__} in a callback: {error}')
+                    self.engine.fail(reason)
+                if len(arguments) > 1:
+                    arguments[1].success, arguments[1].message = False, reason
+                    return arguments[1]
         return wrapped
 
     def _subscribe(self, kind, topic, qos, callback):

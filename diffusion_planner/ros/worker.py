@@ -96,7 +96,7 @@ class Worker(threading.Thread):
             self._failures = 0
         except NotReady as missing:
             self.waiting_for = str(missing)
-            if isinstance(missing, NotFollowing) and (stop := self.cycle.brake(now_s)):
+            if isinstance(missing, NotFollowing) and (stop := self.cycle.give_way(now_s)):
                 self._send(stop)
         except Exception:
             self._failures, self._next_s = self._failures + 1, now_s   # once more, at once
