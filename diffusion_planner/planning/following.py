@@ -9,7 +9,7 @@ from diffusion_planner.records import MotionState
 
 REST_RAD_S = 0.03     # slower than this an arm stands still, up to the noise of its encoders
 RECENT_S = 0.5        # a reference of the controller older than this is not known any more
-HAND_OVER_RAD = 0.04  # an arm farther than this from its chunk is not where the next one would begin
+HAND_OVER_RAD = 0.02  # an arm farther than this from its chunk is not where the next one would begin
 GENTLY = 0.4          # share of the acceleration limits for ways back
 WATCHED_S = 0.1       # a chunk must have run for so long before it is told whether the controller has it
 LOST_RAD, CLEARLY = 0.008, 0.4      # what the running chunk must miss by, and what an earlier one may miss of that

@@ -91,13 +91,13 @@ class Inputs:
     def newest(self):
         """Say what became of the newest picture until now: -> milliseconds from its stamp, to be read, and waiting since; {} if none
 
-        In simulated time the first is only as fine as the ticks of /clock.
+        In simulated time the first is not known: 0.
         """
         cameras = [source for name, source in self.sources.items() if name != self.JOINTS and source.stamp_s is not None]
         if not cameras:
             return {}
         newest = min(cameras, key=Source.age_s)
-        return {'transport': newest.transport_ms, 'read': newest.read_ms, 'wait': 1000 * newest.age_s()}
+        return {'transport': newest.transport_ms if self.timebase.fine else 0.0, 'read': newest.read_ms, 'wait': 1000 * newest.age_s()}
 
     def restart(self):
         """Forget what belongs to another time."""

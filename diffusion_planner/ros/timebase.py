@@ -5,6 +5,8 @@ import time
 class WallTime:
     """Seconds that begin at the system's time and go on with the steady clock; stamps in system time are brought to it."""
 
+    fine = True      # whether milliseconds mean anything
+
     def __init__(self, system=time.time, steady=time.monotonic):
         self._system, self._steady = system, steady
         self._ahead_s = system() - steady()
@@ -18,7 +20,9 @@ class WallTime:
 
 
 class SimulatedTime:
-    """Whatever /clock says."""
+    """Whatever /clock says, tick by tick."""
+
+    fine = False
 
     def __init__(self, clock):
         self._clock = clock

@@ -3,55 +3,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from arms import ROBOT, Arm, swing
 
-from diffusion_planner import config
-from diffusion_planner.files import find
 from diffusion_planner.planning.cycle import CycleSettings, NotFollowing, PlanningCycle
-from diffusion_planner.planning.history import JUMP_READINGS, History, NotReady
+from diffusion_planner.planning.history import JUMP_READINGS, NotReady
 from diffusion_planner.planning.planner import NoSafeCandidate
 from diffusion_planner.planning.playback import sample
-from diffusion_planner.records import Frame, ImaginedPlan, JointReading
-from diffusion_planner.robot import Robot
+from diffusion_planner.records import Frame, JointReading
 from diffusion_planner.safety import check_chunk
-
-ROBOT = config.load(Robot, find('config/panda.yaml'))
-OFFSET_S = np.linspace(0.2, 2.0, 10)
-
-
-def swing(observation, sweep_rad_s=0.5, joint=0):
-    position_rad = np.tile(observation.position_rad[-1], (len(OFFSET_S), 1))
-    position_rad[:, joint] += sweep_rad_s * OFFSET_S
-    velocity_rad_s = np.zeros_like(position_rad)
-    velocity_rad_s[:, joint] = sweep_rad_s
-    return ImaginedPlan(observation.origin_s, OFFSET_S, position_rad, velocity_rad_s, np.zeros((10, 2)))
-
-
-class Arm:
-    """Executes the running chunk exactly, and reports it."""
-
-    def __init__(self, settings=CycleSettings()):
-        self.history = History(7, ('camera',))
-        self.cycle = PlanningCycle(None, ROBOT, settings, self.history)
-        self.now_s = 10.0
-        self.position_rad = np.array(ROBOT.home_rad)
-        self.see()
-
-    def see(self):
-        running = self.cycle.running
-        if running is not None and self.now_s >= running.origin_s:
-            self.position_rad = sample(running, self.now_s).position_rad
-        self.history.append(JointReading(self.now_s, self.position_rad, np.zeros(7)))
-        self.history.append(Frame(self.now_s, 'camera', np.zeros((2, 2, 3), np.uint8)))
-
-    def wait(self, seconds):
-        for _ in range(round(seconds / 0.02)):
-            self.now_s += 0.02
-            self.see()
-
-    def plan(self, takes_s=0.1, **swinging):
-        observation, handover = self.cycle.begin(self.now_s)
-        self.wait(takes_s)
-        return self.cycle.finish(swing(observation, **swinging), handover, self.now_s)
 
 
 def test_the_first_plan_starts_at_rest_at_the_measured_joints():
@@ -165,7 +124,7 @@ def test_a_plan_is_void_after_a_stop_or_reset(interrupt):
     assert arm.cycle.counters()['rejected'] == {'superseded': 1}
 
 
-def test_an_arm_that_is_held_back_is_stopped_and_called_back_gently():
+def test_an_arm_that_is_held_back_is_given_way_to_gently():
     arm = Arm()
     chunk = arm.plan(sweep_rad_s=0.5, joint=1)
     arm.wait(0.8)
@@ -173,31 +132,61 @@ def test_an_arm_that_is_held_back_is_stopped_and_called_back_gently():
     arm.wait(0.7)
     with pytest.raises(NotFollowing):
         arm.cycle.begin(arm.now_s)
-    stop = arm.cycle.brake(arm.now_s)
-    assert stop.end_s < chunk.end_s
+    way, state = arm.cycle.give_way(arm.now_s), sample(chunk, arm.now_s)
+    np.testing.assert_array_equal(way.position_rad, [held_rad])
+    assert not way.velocity_rad_s.any() and not way.acceleration_rad_s2.any() and arm.cycle.running is way
+    # the way back at 0.4 of joint 2's 7.5 rad/s^2
+    took_s = max(np.sqrt(5.78 * (state.position_rad[1] - held_rad[1]) / 3.0), 4 * state.velocity_rad_s[1] / 3.0)
+    assert took_s > 0.5 and way.end_s - arm.now_s == pytest.approx(took_s)
     with pytest.raises(NotReady) as waiting:      # once is enough
         arm.cycle.begin(arm.now_s)
     assert not isinstance(waiting.value, NotFollowing)
-    arm.wait(0.5)
-    gap_rad = stop.position_rad[-1, 1] - held_rad[1]
+    arm.wait(1.0)
     _, handover = arm.cycle.begin(arm.now_s)
     np.testing.assert_array_equal(handover.position_rad, held_rad)
-    # the way back at half of joint 2's 7.5 rad/s^2
-    assert handover.stamp_s - arm.now_s == pytest.approx(np.sqrt(5.78 * gap_rad / 3.75))
+    assert handover.stamp_s - arm.now_s == pytest.approx(arm.cycle.settings.lead_s) and not handover.velocity_rad_s.any()
     assert arm.cycle.counters()['strays'] == 1
 
 
-def test_an_arm_that_was_put_elsewhere_is_planned_for_from_there():
+def test_there_is_nothing_to_give_way_with_at_rest():
     arm = Arm()
-    arm.plan()
+    assert arm.cycle.give_way(arm.now_s) is None
+    chunk = arm.plan()
+    assert arm.cycle.give_way(chunk.end_s) is None and arm.cycle.running is chunk
+    arm.history.clear()
+    assert arm.cycle.give_way(arm.now_s) is None
+
+
+def put_elsewhere(arm):
+    """Move an arm in mid-chunk as no arm can move, as a simulator does: -> the chunk"""
+    chunk = arm.plan()
     arm.wait(0.5)
     arm.position_rad = arm.position_rad + 1.0
     for _ in range(JUMP_READINGS):                        # one reading alone is no arm that was put elsewhere
         assert arm.history.newest_reading().position_rad[0] != arm.position_rad[0]
         arm.history.append(JointReading(arm.now_s + 0.02, arm.position_rad, np.zeros(7)))
     arm.history.append(Frame(arm.now_s + 0.02, 'camera', np.zeros((2, 2, 3), np.uint8)))
+    return chunk
+
+
+def test_an_arm_that_was_put_elsewhere_is_planned_for_from_there_once_its_chunk_is_over():
+    arm = Arm()
+    chunk = put_elsewhere(arm)
     assert arm.cycle.brake(arm.now_s + 0.02) is None      # that chunk is none of this arm's
-    _, handover = arm.cycle.begin(arm.now_s + 0.02)
+    for instant_s in (arm.now_s + 0.02, chunk.end_s - 0.01):      # but its controller may still execute it
+        with pytest.raises(NotReady, match='come to rest'):
+            arm.cycle.begin(instant_s)
+    _, handover = arm.cycle.begin(chunk.end_s)
+    np.testing.assert_array_equal(handover.position_rad, arm.position_rad)
+
+
+def test_after_a_restart_no_chunk_of_before_is_waited_for():
+    arm = Arm()
+    chunk = put_elsewhere(arm)
+    arm.cycle.restart()
+    arm.wait(0.02)
+    _, handover = arm.cycle.begin(arm.now_s)
+    assert arm.now_s < chunk.end_s - 0.5
     np.testing.assert_array_equal(handover.position_rad, arm.position_rad)
 
 
@@ -381,7 +370,8 @@ def test_an_arm_that_cannot_be_put_elsewhere_is_braked_when_its_joints_jump():
     np.testing.assert_allclose(stop.position_rad[0], sample(chunk, stop.origin_s).position_rad)
 
 
-def test_stopping_twice_counts_an_unmoved_arm_once():
+@pytest.mark.parametrize('first', ['brake', 'give_way'])
+def test_stopping_twice_counts_an_unmoved_arm_once(first):
     arm = Arm()
     arm.cycle.following.lost_since = lambda *_: 0          # the controller has the chunk, and something else holds the arm
     arm.plan(sweep_rad_s=0.5)
@@ -389,6 +379,6 @@ def test_stopping_twice_counts_an_unmoved_arm_once():
     arm.wait(1.2)
     with pytest.raises(NotFollowing):
         begun(arm)
-    arm.cycle.brake(arm.now_s)
+    getattr(arm.cycle, first)(arm.now_s)
     arm.cycle.brake(arm.now_s)
     assert arm.cycle.following.unmoved == 1

@@ -140,6 +140,14 @@ def test_readings_that_jump_and_do_not_agree_are_dropped(bad):
     assert history.missing() == []
 
 
+def test_a_jump_does_not_become_believable_by_the_time_that_passes():
+    history = filled(2.0)
+    assert not history.append(reading(2.02, position=4.0 + 2.0))
+    assert not history.append(reading(2.82, position=4.0 + 2.0))           # 0.2 rad and 4.1 rad at 5 rad/s
+    assert history.newest_reading().stamp_s == 2.0 and history.jumps == 0
+    assert history.append(reading(2.84, position=4.0)) and history.jumps == 0
+
+
 def test_a_jump_is_forgotten_once_the_arm_is_where_it_was():
     history = filled(2.0)
     for index in range(10):                                        # never so many in a row

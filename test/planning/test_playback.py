@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from hypothesis.extra.numpy import arrays
 
-from diffusion_planner.planning.playback import sample
+from diffusion_planner.planning.playback import positions, sample
 from diffusion_planner.records import ActionChunk
 from diffusion_planner.sim.controller import TrajectoryController
 from diffusion_planner.splines import cubic, cubic_at, linear, quintic, quintic_at
@@ -35,6 +35,17 @@ def test_before_the_origin_it_is_the_first_point_and_after_the_end_the_last_at_r
 
 def test_a_chunk_of_one_knot_stands_still():
     assert sample(chunk_of([[0.7]], [[0.0]], [[0.0]]), 7.0).position_rad == 0.7
+
+
+def test_positions_of_two_chunks_are_those_of_the_one_before_until_the_next_begins():
+    before = chunk_of([[0.0], [1.0], [1.0]], [[0.0], [0.5], [0.0]], [[0.0], [0.0], [0.0]], origin_s=5.0)
+    chunk = chunk_of([[0.7], [0.2]], [[0.1], [0.0]], [[0.0], [0.0]], origin_s=5.15)
+    at_s = np.array([4.9, 5.0, 5.05, 5.149, 5.15, 5.2, 5.25, 5.4])
+    expected = [sample(before if instant_s < 5.15 else chunk, instant_s).position_rad for instant_s in at_s]
+    np.testing.assert_allclose(positions(chunk, before, at_s), expected)
+    alone = [sample(chunk, instant_s).position_rad for instant_s in at_s]      # it stood at its first point
+    np.testing.assert_allclose(positions(chunk, None, at_s), alone)
+    np.testing.assert_array_equal(positions(chunk, None, at_s[:4]), 0.7)
 
 
 @settings(max_examples=20, deadline=None)

@@ -33,11 +33,14 @@ class Stepped(Worker):
 
 
 class Rig:
-    """`turn` lets the arm follow, the engine see it, plan and look after itself: 20 ms of every clock at a time."""
+    """`turn` lets the arm follow, the engine see it, plan and look after itself: 20 ms of every clock at a time.
+
+    `ahead_s` is by how much the stamps of joint states are ahead of the node's time.
+    """
 
     def __init__(self, patch, kind=planners.Swing, simulated=False, load=None, **values):
         patch.setattr(engine, 'Worker', Stepped)
-        self.now_s, self.sent, self.reports, self.logged, self.count = 100.0, [], [], [], 0
+        self.now_s, self.sent, self.reports, self.logged, self.count, self.ahead_s = 100.0, [], [], [], 0, 0.0
         self.position_rad, self.velocity_rad_s, self.follows, self.unseen = np.array(ROBOT.home_rad), np.zeros(7), True, set()
         hooks = Hooks(self.clock, self._send, lambda *report: self.reports.append(report), self.logged.append)
         given = {entry.name: entry.default for entry in parameters.PLANNER} | values
@@ -65,7 +68,8 @@ class Rig:
             self.position_rad, self.velocity_rad_s = state.position_rad, state.velocity_rad_s
         inputs, self.count = self.engine.inputs, self.count + 1
         if inputs.JOINTS not in self.unseen:
-            inputs.take_joints(conversions.to_joint_state(JointReading(self.now_s, self.position_rad, self.velocity_rad_s), ROBOT.joint_names))
+            taken = JointReading(self.now_s + self.ahead_s, self.position_rad, self.velocity_rad_s)
+            inputs.take_joints(conversions.to_joint_state(taken, ROBOT.joint_names))
         pixels = SCENE.copy()
         pixels[0, 0] = self.count % 251
         for camera in set(self.engine.history.cameras) - self.unseen:

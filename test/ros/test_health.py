@@ -6,10 +6,12 @@ import planners
 import pytest
 import stepped
 from std_msgs.msg import Float64
+from std_srvs.srv import Trigger
 
 from diffusion_planner.records import JointReading
 from diffusion_planner.ros import conversions
 from diffusion_planner.ros.diagnostics import State
+from diffusion_planner.ros.health import LOST
 from diffusion_planner.ros.planner_node import PlannerNode
 from diffusion_planner.safety import check_chunk
 
@@ -133,13 +135,19 @@ def test_joints_that_jump_on_a_real_arm_brake_it_and_are_a_fault(rig):
     rig.until(State.NOMINAL, 2.0)
 
 
-def test_joints_that_jump_in_simulation_are_another_episode(rig):
+@pytest.mark.parametrize('told', [False, True])
+def test_joints_that_jump_in_simulation_are_another_episode(rig, told):
     rig = rig(simulated=True)
     rig.turn(0.8)
-    sent = len(rig.sent)
+    sent, over_s = len(rig.sent), rig.sent[-1].end_s
     jump(rig)
-    assert rig.turn(0.3)[0] is State.NOMINAL
+    if told:
+        rig.engine.reset()
+    assert rig.turn(0.3)[0] is (State.NOMINAL if told else State.DEGRADED)
+    if not told:       # the controller may still execute the chunk of before
+        assert rig.until(State.NOMINAL, 3.0) == '' and rig.now_s >= over_s - 0.02
     np.testing.assert_allclose(rig.sent[sent].position_rad[0], rig.position_rad)
+    assert rig.sent[sent].origin_s >= (0.0 if told else over_s)
 
 
 def test_one_reading_that_jumps_is_nothing(rig):
@@ -209,3 +217,95 @@ def test_late_plans_are_a_worry_for_a_while(rig):
     rig.engine.cycle.misses += 1
     assert rig.turn() == (State.DEGRADED, '1 deadline misses so far')
     assert rig.turn(3.1)[0] is State.NOMINAL
+
+
+def test_simulated_time_that_falls_behind_the_joint_states_holds_without_a_stop(rig, monkeypatch):
+    rig = rig(simulated=True)
+    monkeypatch.setattr('diffusion_planner.ros.health.time', Message(monotonic=rig.clock))
+    rig.turn(0.8)
+    assert rig.speed_rad_s() > 0.1
+    sent, running, rig.ahead_s = len(rig.sent), rig.sent[-1], 0.3
+    assert rig.turn(0.1)[0] is not State.BRAKING                           # which a message that is late on its way may look like
+    assert rig.until(State.BRAKING, 0.2) == '/clock is 0.3 s behind the joint states'
+    rig.turn(1.0)
+    assert rig.turn()[0] is State.BRAKING and len(rig.sent) == sent
+    rig.ahead_s = 0.0
+    assert rig.turn(2.0)[0] is State.NOMINAL and rig.sent[sent].origin_s >= running.end_s
+    np.testing.assert_allclose(rig.sent[sent].position_rad[0], running.position_rad[-1])
+
+
+def test_plans_wait_for_a_clock_that_has_just_fallen_behind(rig):
+    rig = rig(simulated=True)
+    rig.turn(0.8)
+    sent, rig.ahead_s = len(rig.sent), 0.06
+    assert rig.turn(0.5) == (State.DEGRADED, 'waiting for the clock, which is behind the joint states') and len(rig.sent) == sent
+    rig.ahead_s = 0.04
+    assert rig.turn(0.1)[0] is State.NOMINAL and len(rig.sent) == sent + 1
+
+
+def test_the_stamps_of_a_real_arm_may_be_ahead(rig, monkeypatch):
+    rig = rig()
+    monkeypatch.setattr('diffusion_planner.ros.health.time', Message(monotonic=rig.clock))
+    rig.turn(0.8)
+    sent, rig.ahead_s = len(rig.sent), 0.3
+    assert rig.turn(1.0)[0] is State.NOMINAL and len(rig.sent) == sent + 2
+
+
+def test_a_stop_that_is_asked_for_while_the_clock_is_behind_lasts(rig, monkeypatch):
+    rig = rig(simulated=True)
+    monkeypatch.setattr('diffusion_planner.ros.health.time', Message(monotonic=rig.clock))
+    rig.turn(0.8)
+    sent, rig.ahead_s = len(rig.sent), 0.3
+    rig.until(State.BRAKING, 0.4)
+    rig.engine.stop()
+    rig.ahead_s = 0.0
+    assert rig.turn(3.0) == (State.BRAKING, 'stopped by the operator') and len(rig.sent) == sent
+
+
+def test_joints_that_freeze_in_motion_are_dropped_and_brake_the_arm(rig):
+    rig = rig()
+    rig.turn(1.0)
+    assert rig.speed_rad_s() > 0.1
+    running, sent, rig.follows = rig.sent[-1], len(rig.sent), False         # with the velocity that they had
+    assert rig.until(State.DEGRADED, 0.4).startswith('joint_states dropped: position: unchanged for ')
+    assert rig.until(State.BRAKING, 0.5) == 'joint_states: stale'
+    rig.turn(1.0)
+    assert rig.sent[-1].end_s < running.end_s and len(rig.sent) <= sent + 2 and not rig.sent[-1].velocity_rad_s[-1].any()
+    rig.position_rad, rig.velocity_rad_s = rig.sent[-1].position_rad[-1], np.zeros(7)
+    rig.until(State.NOMINAL, 2.0)
+
+
+def test_chunks_that_never_arrive_are_a_fault_with_the_places_to_look_at(rig):
+    rig = rig()
+    rig.turn(1.0)
+    rig.engine.cycle.following.lost = LOST - 1
+    assert rig.engine.watch()[0] is State.NOMINAL
+    rig.engine.cycle.following.lost = LOST
+    state, reason = rig.engine.watch()
+    assert state is State.FAULT and 'never reached the controller: is it active, is the topic right?' in reason
+
+
+def guarded(callback, *arguments, engine=True):
+    """Call back through a node that is none: -> the answer, what the engine failed with, what was logged"""
+    failed, logged = [], []
+    node = Message(engine=Message(fail=failed.append) if engine else None,
+                   get_logger=lambda: Message(error=lambda text, throttle_duration_sec: logged.append(text)))
+    return PlannerNode._guarded(node, callback)(*arguments), failed, logged
+
+
+@pytest.mark.parametrize('arguments', [(), ('message',)])
+def test_a_defect_in_a_callback_stops_the_arm_and_not_the_node(arguments):
+    answer, failed, logged = guarded(lambda *_: 1 / 0, *arguments)
+    assert answer is None and failed == ['ZeroDivisionError in a callback: division by zero'] and 'Traceback' in logged[0]
+
+
+@pytest.mark.parametrize('engine', [True, False])
+def test_a_defect_in_a_service_is_its_answer_too(engine):
+    response = Trigger.Response(success=True)
+    answer, failed, logged = guarded(lambda *_: 1 / 0, Trigger.Request(), response, engine=engine)
+    assert answer is response and not answer.success and answer.message == 'ZeroDivisionError in a callback: division by zero'
+    assert failed == [answer.message] * engine and len(logged) == 1
+
+
+def test_a_callback_without_a_defect_is_left_alone():
+    assert guarded(lambda request, response: response, 1, 2) == (2, [], [])

@@ -301,3 +301,19 @@ def test_joints_that_repeat_themselves_at_speed_are_refused(bench):
     assert bench.joints.fault is None
     feel(8, HOME + 0.01, 0.0)                             # an arm at rest may well say the same
     assert bench.joints.rejected == {'position': 5}
+
+
+def test_joints_that_repeat_themselves_without_a_velocity_are_taken(bench):
+    for _ in range(20):
+        bench.now_s += 0.02
+        bench.feel(velocity=[])
+    assert not bench.joints.rejected and len(bench.history._readings) == 20
+
+
+def test_joints_are_held_against_nothing_from_before_the_clock_stepped_back(bench):
+    bench.feel(velocity=[0.5] * 7)
+    bench.now_s -= 0.5
+    for _ in range(8):
+        bench.feel(velocity=[0.5] * 7)
+        bench.now_s += 0.02
+    assert bench.joints.rejected == {'position': 5}       # from the fourth on, and not all of them, nor none

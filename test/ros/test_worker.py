@@ -111,6 +111,43 @@ def test_a_chunk_that_comes_too_late_is_taken_back(rig):
     assert rig.sent[-1] is cycle.running is not running
 
 
+def test_an_arm_that_is_held_is_given_way_to_once(rig):
+    rig = rig()
+    rig.turn(1.2)
+    sent, rig.follows, rig.velocity_rad_s = len(rig.sent), False, np.zeros(7)
+    held_rad = rig.position_rad
+    assert rig.until(State.DEGRADED) == 'waiting for the arm to follow its chunk'
+    while rig.engine.worker.waiting_for != 'the arm does not follow its chunk':
+        rig.turn()
+    chunks, way = rig.sent[sent:-1], rig.sent[-1]
+    assert len(chunks) <= 1 and len(way.offset_s) == 1 and rig.engine.cycle.running is way
+    np.testing.assert_array_equal(way.position_rad, [held_rad])
+    while rig.now_s < way.end_s - 0.02:
+        rig.turn()
+        assert rig.sent[-1] is way
+    rig.follows = True
+    rig.until(State.NOMINAL, 2.0)
+    rig.turn(0.1)
+    np.testing.assert_array_equal(rig.sent[rig.sent.index(way) + 1].position_rad[0], held_rad)
+
+
+def test_a_chunk_is_not_sent_by_a_clock_that_fell_behind_while_it_was_planned(rig):
+    rig = rig(simulated=True)
+    rig.turn(0.8)
+    cycle, running, lags_s = rig.engine.cycle, rig.engine.cycle.running, [0.06]
+    finish = cycle.finish
+
+    def finished(*given):
+        rig.engine.inputs.clock_lag_s = lags_s.pop() if lags_s else 0.0
+        return finish(*given)
+    cycle.finish = finished
+    while lags_s:
+        rig.turn()
+    assert cycle.misses == 1 and cycle.running is running and rig.sent[-1] is running
+    rig.turn()
+    assert cycle.misses == 1 and rig.sent[-1] is cycle.running is not running
+
+
 @pytest.mark.parametrize('stop', ['stop', 'end', 'fail', 'reset'])
 @pytest.mark.parametrize('moment', ['begin', 'plan', 'finish'])
 def test_no_chunk_follows_a_stop_from_the_other_thread(rig, moment, stop):
