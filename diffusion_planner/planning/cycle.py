@@ -173,6 +173,7 @@ class PlanningCycle:
                 self.rejected['superseded'] += 1
                 return
             self._running = self._before
+            self.following.busy_until_s = -np.inf if self._running is None else self._running.end_s
             self._before, *self._older = self._older or [None]
             self.misses += deadline
             self._reject(reasons)

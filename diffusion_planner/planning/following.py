@@ -29,6 +29,7 @@ class Following:
         self.robot, self.tolerance_rad = robot, tolerance_rad
         self.strays, self.unmoved, self.lost = 0, 0, 0      # lost: chunks in a row that never reached the controller
         self._strayed = False      # whether the arm has left its chunk since the last plan
+        self._counted = False      # whether it is among the strays
         self.still = False         # whether it has not set out on its chunk yet
         self._from_rad = None      # where it stood when it was last set in motion
         self.busy_until_s = -np.inf    # when the newest chunk ends: the controller may execute it although it was forgotten here
@@ -36,7 +37,7 @@ class Following:
 
     def renew(self):
         """Judge a new chunk by itself."""
-        self._strayed = self.still = False
+        self._strayed = self.still = self._counted = False
 
     def reference(self, recent, chunks, stopping, now_s, instant_s):
         """Return the state that the arm is commanded to have at an instant.
@@ -63,7 +64,8 @@ class Following:
         if now_s < running.end_s:
             kind = NotReady if running is stopping else NotFollowing
             raise kind('the arm does not follow its chunk')
-        self.strays, self.unmoved = self.strays + 1, self.unmoved + self.still
+        if not self._counted:     # once a chunk, however often a plan is tried for
+            self.strays, self.unmoved, self._counted = self.strays + 1, self.unmoved + self.still, True
         return self._set_out(reading, max(instant_s, now_s + self._return_s(gap_rad, 0.0)))
 
     def way_back(self, reading, running, now_s):
@@ -96,7 +98,8 @@ class Following:
 
         def missed_rad(chunk, before=None):
             return min(np.abs(positions(chunk, before, at_s - lag_s) - taken_rad).max() for lag_s in LAGS_S)
-        moving = [chunk for chunk in earlier if chunk.end_s > running.origin_s]
+        # A chunk that has come to rest explains every arm that stands there, whatever stopped it.
+        moving = [chunk for chunk in earlier if np.abs(sample(chunk, at_s[-1]).velocity_rad_s).max() > REST_RAD_S]
         here_rad, found = missed_rad(running, earlier[0] if earlier else None), 0
         if not moving:
             ahead_rad = np.abs(positions(running, None, at_s[-1:]) - running.position_rad[0]).max()

@@ -28,7 +28,7 @@ class History:
         self.joint_count, self.cameras, self.memory_s = joint_count, tuple(cameras), memory_s
         self.fresh_s, self.blind_s, self.any_camera = fresh_s, blind_s, any_camera
         self.offset_s = np.array(context_offset_s, np.float64)
-        self.jumps, self._suspects = 0, []
+        self.jumps, self._suspects, self._doubted_s = 0, [], None      # since when readings have been held back
         self._lock = threading.Lock()
         self._readings, self._frames = deque(), {camera: deque() for camera in self.cameras}
 
@@ -45,7 +45,7 @@ class History:
             if kept and record.stamp_s < kept[-1].stamp_s:
                 return False
             # What is held back must not become believable by the time that passes meanwhile.
-            if is_reading and kept and _jumps(kept[-1], record, (self._suspects or [record])[0].stamp_s):
+            if is_reading and kept and _jumps(kept[-1], record, self._doubted_s):
                 if not self._believes(record):
                     return False
                 self._clear()
@@ -54,6 +54,7 @@ class History:
                 return False
             elif is_reading:
                 self._suspects.clear()
+                self._doubted_s = None
             kept.append(record)
             while len(kept) > 1 and kept[1].stamp_s <= record.stamp_s - self.memory_s:
                 kept.popleft()
@@ -64,6 +65,7 @@ class History:
         if self._suspects and _jumps(self._suspects[-1], reading):
             self._suspects.clear()
         self._suspects.append(reading)
+        self._doubted_s = reading.stamp_s if self._doubted_s is None else self._doubted_s
         return len(self._suspects) >= JUMP_READINGS
 
     def clear(self):
@@ -74,6 +76,7 @@ class History:
     def _clear(self):
         self._readings.clear()
         self._suspects.clear()
+        self._doubted_s = None
         for frames in self._frames.values():
             frames.clear()
 

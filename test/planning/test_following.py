@@ -271,12 +271,12 @@ def test_a_chunk_that_was_over_before_the_next_began_is_not_gone_back_to(followi
     assert following.lost_since(readings, after, [chunk]) == 0 and following.still
 
 
-@pytest.mark.parametrize('noise_rad, expected', [(1e-6, 1), (0.0, 0)])
-def test_readings_that_repeat_each_other_bit_for_bit_tell_nothing(following, chunk, limits, noise_rad, expected):
-    """The arm seems to stand where the chunk before has just come to rest: it may, or its encoders may say the same for ever."""
+@pytest.mark.parametrize('noise_rad', [1e-6, 0.0])
+def test_an_arm_that_stands_where_the_chunk_before_came_to_rest_tells_nothing(following, chunk, limits, noise_rad):
+    """It may execute that chunk, something else may have stopped it, or its encoders may say the same for ever."""
     random, after = np.random.default_rng(0), swung(sample(chunk, chunk.end_s - 0.02), limits)
     readings = [reading(after.origin_s + stamp_s, chunk.position_rad[-1] + random.normal(0, noise_rad, 7)) for stamp_s in np.arange(0.02, 0.3, 0.02)]
-    assert following.lost_since(readings, after, [chunk]) == expected
+    assert following.lost_since(readings, after, [chunk]) == 0
 
 
 def test_a_measured_motion_goes_on():
