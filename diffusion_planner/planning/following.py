@@ -80,7 +80,7 @@ class Following:
     def _off_rad(self, recent, running, before):
         """Return how far the newest readings are from where the controller should have the arm, at the lag that suits them best."""
         at_s, taken_rad = np.array([reading.stamp_s for reading in recent]), np.stack([reading.position_rad for reading in recent])
-        return min(np.abs(positions(running, before, at_s - lag_s) - taken_rad).max() for lag_s in LAGS_S)
+        return _missed_rad(running, before, at_s, taken_rad)
 
     def lost_since(self, readings, running, earlier):
         """Tell which earlier chunk the arm still executes, by which of them explains its way since best.
@@ -97,7 +97,7 @@ class Following:
         taken_rad = np.stack([reading.position_rad for reading in readings])
 
         def missed_rad(chunk, before=None):
-            return min(np.abs(positions(chunk, before, at_s - lag_s) - taken_rad).max() for lag_s in LAGS_S)
+            return _missed_rad(chunk, before, at_s, taken_rad)
         # A chunk that has come to rest explains every arm that stands there, whatever stopped it.
         moving = [chunk for chunk in earlier if np.abs(sample(chunk, at_s[-1]).velocity_rad_s).max() > REST_RAD_S]
         here_rad, found = missed_rad(running, earlier[0] if earlier else None), 0
@@ -136,6 +136,12 @@ class Following:
         """
         limit = GENTLY * np.array(self.robot.acceleration_max_rad_s2)
         return float(np.maximum(np.sqrt(5.78 * gap_rad / limit), 4 * velocity_rad_s / limit).max())
+
+
+def _missed_rad(chunk, before, at_s, taken_rad):
+    """Return by how much at most readings at_s [N], taken_rad [N, J] miss a chunk after the one before, at the lag that suits them best."""
+    meant_rad = positions(chunk, before, (at_s - LAGS_S[:, None]).ravel()).reshape(len(LAGS_S), *taken_rad.shape)
+    return np.abs(meant_rad - taken_rad).max(axis=(1, 2)).min()
 
 
 def _are_one(readings):

@@ -53,7 +53,7 @@ def test_row_01_a_camera_that_stops_is_doubted_then_stops_the_arm(pair, how):
     pair.wait(lambda: pair.heard('BRAKING', 'camera: stale'))
     assert pair.states()[-2:] == ['DEGRADED', 'BRAKING'] and 'FAULT' not in pair.states()
     doubts = pair.figures('doubt camera')
-    assert doubts[0] < 0.2 and max(doubts) > 0.4
+    assert doubts[0] < 0.4 < max(doubts)
     pair.wait_resting()
     assert pair.is_silent()
     sent, rest_rad = len(pair.see.trajectories), pair.see.joints[-1].position
