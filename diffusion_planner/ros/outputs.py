@@ -11,7 +11,7 @@ from visualization_msgs.msg import MarkerArray
 
 from diffusion_planner.planning.playback import sample
 from diffusion_planner.ros import conversions
-from diffusion_planner.ros.diagnostics import State, asked, guidance, to_diagnostics
+from diffusion_planner.ros.diagnostics import asked, guidance, to_diagnostics
 
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -95,6 +95,3 @@ class Standing:
         if self.said is not None:
             self._diagnostics.publish(to_diagnostics(self.node.get_fully_qualified_name(), model, *self.said, facts,
                                                      self.node.get_clock().now().nanoseconds * 1e-9, alarm))
-
-    def is_fault(self):
-        return self.said is not None and self.said[0] == State.FAULT
