@@ -41,9 +41,10 @@ setup(
                 'ros-diagnostic-msgs', 'ros-visualization-msgs', 'ros-lifecycle-msgs', 'ros-rosgraph-msgs',
                 'ros-geometry-msgs', 'ros-builtin-interfaces', 'ros-rcl-interfaces', 'ros-ament-index-python'],
         'train': ['ompl', 'h5py', 'hdf5plugin', 'tensorboard', 'matplotlib'],
-        'onnx': ['onnx', 'onnxruntime'],
+        'onnx': ['onnxruntime'],                              # to run an exported model
+        'export': ['onnx', 'onnxscript', 'onnxruntime'],      # to export one, with torch
         'benchmark': ['gymnasium', 'gymnasium-robotics', 'mujoco'],
-        'gpu': ['onnx', 'onnxruntime-gpu'],
+        'gpu': ['torch', 'onnxruntime-gpu'],                  # in place of onnxruntime, which has the same files; a CUDA torch: see the Makefile
         'test': ['pytest', 'hypothesis'],
     },
     entry_points={'console_scripts': [

@@ -24,6 +24,10 @@ Scale = Annotated[Optional[float], typer.Option(min=0, max=100, show_default="th
 Objective = Annotated[Optional[Path], typer.Option('--objective', help='Objective with constraints, YAML; see config/objectives.')]
 Report = Annotated[Optional[Path], typer.Option('--json', help='Write the results to this file.')]
 Data = Annotated[Path, typer.Option(help='Folder of recorded episodes.')]
+Backend = Annotated[str, typer.Option(help='What runs the networks: torch or onnx.')]
+Device = Annotated[str, typer.Option(help='Where they run: auto, cpu or cuda; with onnx tensorrt, too.')]
+Deadline = Annotated[Optional[float], typer.Option(min=0, max=10_000, metavar='MS', show_default='none',
+                                                   help='Wall-clock time that a plan has, in ms; 0: none.')]
 Domain = Annotated[Optional[int], typer.Option(min=0, max=232, help='ROS_DOMAIN_ID to use instead of a free one.')]
 
 
@@ -70,11 +74,13 @@ def scenes(count: Count = 200, seed: Seed = 0):
 def compare(model: Model = Path(DEFAULT_MODEL), episodes: Episodes = 100, seed: Seed = 1000, json: Report = None, workers: Workers = 2,
             methods: Annotated[Optional[list[str]], typer.Option('--method', help='Only this method; may be repeated.')] = None,
             guidance_scale: Scale = None, objective: Objective = None,
-            guard: Annotated[bool, typer.Option(help='Bound and judge guidance; without, one head guides as it likes.')] = True):
+            guard: Annotated[bool, typer.Option(help='Bound and judge guidance; without, one head guides as it likes.')] = True,
+            backend: Backend = 'torch', device: Device = 'cpu', deadline_ms: Deadline = None):
     """Compare methods in closed loop on the same scenes."""
     from diffusion_planner.evaluation.closed_loop import METHODS
     from diffusion_planner.evaluation.closed_loop import compare as run
-    run(_whole(model), episodes, seed, json, workers, _known('--method', methods, METHODS), guidance_scale, guard, _objective(objective))
+    run(_whole(model, backend, device), episodes, seed, json, workers, _known('--method', methods, METHODS), guidance_scale, guard,
+        _objective(objective, backend, _found(model)), backend=backend, device=device, deadline_ms=deadline_ms)
 
 
 @app.command()
@@ -131,21 +137,23 @@ def sim(episodes: Episodes = 10, seed: Seed = 0, guidance_scale: Scale = None, m
         realtime: Annotated[bool, typer.Option(help='Keep to the wall clock instead of waiting for each plan.')] = False,
         objective: Objective = None,
         guard: Annotated[bool, typer.Option(help='Bound and judge guidance; without, one head guides as it likes.')] = True,
-        oddity: Annotated[Optional[str], typer.Option(metavar='NAME', help='Scenes unlike the play data; an unknown one lists them.')] = None):
+        oddity: Annotated[Optional[str], typer.Option(metavar='NAME', help='Scenes unlike the play data; an unknown one lists them.')] = None,
+        backend: Backend = 'torch', device: Device = 'auto', deadline_ms: Deadline = None):
     """Run the planner node against the simulator node, episode after episode."""
     from diffusion_planner.ros.session import SimOptions, run_sim
     raise typer.Exit(run_sim(SimOptions(episodes=episodes, seed=seed, guidance_scale=guidance_scale, gui=gui, model=_found(model),
                                         json=json, video=None if no_video else video, domain=domain, realtime=realtime,
-                                        objective=objective, guard=guard, oddity=oddity)))
+                                        objective=objective, guard=guard, oddity=oddity, backend=backend, device=device,
+                                        deadline_ms=deadline_ms)))
 
 
 @app.command()
 def soak(minutes: Annotated[float, typer.Option(min=0.1, max=10_000, help='How long.')] = 10.0,
          seed: Annotated[int, typer.Option(min=0, help='Seed of the faults, and of the first scene.')] = 0,
-         model: Model = Path(DEFAULT_MODEL), json: Report = None, domain: Domain = None):
+         model: Model = Path(DEFAULT_MODEL), json: Report = None, domain: Domain = None, backend: Backend = 'torch', device: Device = 'auto'):
     """Run planner and simulator with faults at random, and count what must not happen."""
     from diffusion_planner.ros.soak import SoakOptions, run_soak
-    raise typer.Exit(run_soak(SoakOptions(_whole(model), minutes, seed, json, domain)))
+    raise typer.Exit(run_soak(SoakOptions(_whole(model, backend, device), minutes, seed, json, domain, backend, device)))
 
 
 @app.command()
@@ -217,10 +225,10 @@ def bench_guard(model: Model = Path(DEFAULT_MODEL), count: Count = 30, seed: See
 def bench_seams(replans: Annotated[int, typer.Option(min=1, help='How many chunks take over from one before.')] = 10, seed: Seed = 3000,
                 model: Model = Path(DEFAULT_MODEL),
                 json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/seams.json'),
-                plot: Annotated[Path, typer.Option(help='Write the picture to this file.')] = Path('runs/seams.png')):
+                plot: Annotated[Path, typer.Option(help='Write the picture to this file.')] = Path('runs/seams.png'), backend: Backend = 'torch'):
     """Show what the controller commands where one chunk takes over from another, and what it would with positions alone."""
     from diffusion_planner.benchmarks import seams
-    found = seams.measure(_whole(model), replans, seed)
+    found = seams.measure(_whole(model, backend), replans, seed, backend=backend)
     seams.write(found, json)
     seams.show(found)
     seams.draw(json, plot)
@@ -229,10 +237,32 @@ def bench_seams(replans: Annotated[int, typer.Option(min=1, help='How many chunk
 
 @bench.command('dropout')
 def bench_dropout(model: Model = Path(DEFAULT_MODEL), episodes: Episodes = 100, seed: Seed = 1000, workers: Workers = 2,
-                  json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/dropout.json')):
+                  json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/dropout.json'),
+                  backend: Backend = 'torch'):
     """Measure success while a share of the camera's pictures never arrives."""
     from diffusion_planner.benchmarks import dropout
-    dropout.show(dropout.measure(_whole(model), episodes, seed, json, workers))
+    dropout.show(dropout.measure(_whole(model, backend), episodes, seed, json, workers, backend=backend))
+
+
+@bench.command('deadline')
+def bench_deadline(model: Model = Path(DEFAULT_MODEL), episodes: Episodes = 100, seed: Seed = 1000,
+                   deadlines: Annotated[Optional[list[float]], typer.Option('--deadline-ms', min=1, max=10_000, metavar='MS', show_default='10, 15, 30, 100',
+                                                                            help='Only this deadline; may be repeated. None at all comes last.')] = None,
+                   plans: Annotated[int, typer.Option(min=0, help='Time so many plans per deadline instead, without a simulation.')] = 0,
+                   json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/deadline.json'),
+                   plot: Annotated[Path, typer.Option(help='Write the picture to this file.')] = Path('runs/deadline.png'),
+                   workers: Annotated[int, typer.Option(min=1, help='Processes to share the work; deadlines are of the wall clock, so that more '
+                                                                    'than one makes plans worse.')] = 1,
+                   backend: Backend = 'torch', device: Device = 'cpu',
+                   threads: Annotated[int, typer.Option(min=1, max=64, help='CPU threads of the backend, in each process.')] = 1):
+    """Measure success and time to target over the time that a plan has, and in which share of plans that time was kept."""
+    from diffusion_planner.benchmarks import deadline, deadline_report
+    options = deadline.Options(_whole(model, backend, device), tuple(deadlines or deadline.DEADLINES_MS), episodes, seed, workers, backend, device, threads)
+    if plans:
+        return deadline_report.show_timed(deadline.timed(options, plans, json))
+    deadline_report.show(deadline.measure(options, json))
+    deadline_report.draw(json, plot)
+    typer.echo(f'{json}, {plot}')
 
 
 @bench.command('camera')
@@ -255,16 +285,17 @@ def bench_camera(seconds: Annotated[float, typer.Option(min=1, max=3600, help='L
 
 @bench.command('kills')
 def bench_kills(kills: Annotated[int, typer.Option(min=1, max=1000, help='How many.')] = 20, seed: Seed = 0, model: Model = Path(DEFAULT_MODEL),
-                json: Report = None, domain: Domain = None):
+                json: Report = None, domain: Domain = None, backend: Backend = 'torch'):
     """Kill the planner while the arm moves, and see whether it comes to rest in time and within limits."""
     from diffusion_planner.benchmarks import kills as benchmark
     from diffusion_planner.ros import soak_rig as rig
-    raise typer.Exit(rig.carry_out(rig.real_time(_whole(model), seed), domain, lambda made: benchmark.run(made, kills, seed, json)))
+    raise typer.Exit(rig.carry_out(rig.real_time(_whole(model, backend), seed, backend=backend), domain, lambda made: benchmark.run(made, kills, seed, json)))
 
 
 @bench.command('turnaround')
 def bench_turnaround(seconds: Annotated[float, typer.Option(min=1, max=36_000, help='How long.')] = 60.0, seed: Seed = 0,
                      model: Model = Path(DEFAULT_MODEL), json: Report = None, domain: Domain = None,
+                     backend: Backend = 'torch', deadline_ms: Deadline = None,
                      stall: Annotated[bool, typer.Option(
                          '--stall', help='Measure instead what a planner that stalls for two seconds does to callbacks.')] = False):
     """Time the way from the newest picture to the published chunk, stage by stage, on the wall clock as on a real arm."""
@@ -274,7 +305,33 @@ def bench_turnaround(seconds: Annotated[float, typer.Option(min=1, max=36_000, h
     if stall:
         with domains.lease(domain):
             raise typer.Exit(turnaround.run_stalls(seconds, json))
-    raise typer.Exit(rig.carry_out(rig.on_the_wall_clock(_whole(model), seed), domain, lambda made: turnaround.run(made, seconds, seed, json)))
+    lines = rig.on_the_wall_clock(_whole(model, backend), seed, backend=backend, deadline_ms=deadline_ms)
+    raise typer.Exit(rig.carry_out(lines, domain, lambda made: turnaround.run(made, seconds, seed, json)))
+
+
+@bench.command('latency')
+def bench_latency(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', show_default=DEFAULT_MODEL)] = None,
+                  plans: Annotated[int, typer.Option(min=1, help='How many plans each backend makes; 1000 for a p99 worth the name.')] = 100,
+                  threads: Annotated[int, typer.Option(min=1, help='Of each backend.')] = 2,
+                  backend: Annotated[Optional[list[str]], typer.Option('--backend', help='Only torch, eager or onnx; may be repeated.')] = None,
+                  deadline_ms: Annotated[float, typer.Option(min=0.1, max=10_000, help='Deadline whose keeping is counted.')] = 10.0,
+                  seed: Seed = 3000,
+                  quick: Annotated[bool, typer.Option('--quick', help='A look in a minute: few plans, and the ends of every sweep.')] = False,
+                  json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/latency.json'),
+                  plot: Annotated[Path, typer.Option(help='Write the picture to this file.')] = Path('runs/latency.png')):
+    """Time plans stage by stage on every backend that is here, in turn: latency, memory, start-up, deadline, roofline."""
+    from diffusion_planner.benchmarks import latency, latency_contenders, latency_plot, latency_report
+    options = latency.Options(_whole(model or Path(DEFAULT_MODEL)), min(plans, 10) if quick else plans, threads, deadline_ms, seed,
+                              _known('--backend', backend, latency_contenders.KINDS) if backend else (), quick)
+    publish = None
+    with suppress(ImportError):      # without ROS nothing is published
+        from diffusion_planner.ros.wire import to_wire as publish
+    with latency.bars() as bar:
+        report = latency.measure(options, publish, bar)
+    latency.write(report, json)
+    latency_report.show(report)
+    latency_plot.draw(json, plot)
+    typer.echo(f'{json}, {plot}')
 
 
 @bench.command('ablate')
@@ -341,19 +398,24 @@ def _found(model):
     return model
 
 
-def _whole(model):
-    """Find a model folder and check it, before processes are started that would each fail on it."""
+def _whole(model, backend='torch', device='auto'):
+    """Find a model folder and check it and what shall run it, before processes are started that would each fail on it."""
+    from diffusion_planner.evaluation.assembly import check_backend, load_planner
     from diffusion_planner.runtime.checkpoint import verify
     verify(_found(model))
+    check_backend(backend, device)
+    if backend == 'onnx' or device not in ('auto', 'cpu'):      # which only loading shows: graphs, libraries, a GPU
+        from diffusion_planner.sim.scene import default_robot
+        load_planner(_found(model), default_robot(), backend=backend, device=device)
     return _found(model)
 
 
-def _objective(path):
+def _objective(path, backend='torch', model=None):
     """Check an objective for the arm of the simulator before processes are started that would each fail on it: -> path"""
     if path is not None:
-        from diffusion_planner.objectives.spec import load_objective
+        from diffusion_planner.evaluation.assembly import load_objective
         from diffusion_planner.sim.scene import default_robot
-        load_objective(path, default_robot())
+        load_objective(path, default_robot(), backend, model)
     return path
 
 

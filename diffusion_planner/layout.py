@@ -1,4 +1,4 @@
-"""Which slice of a token is what. A token is one instant: joint positions, joint velocities, one latent per camera."""
+"""Which slice of a token is what, and what a model's weights mean. A token is one instant: joint positions, joint velocities, one latent per camera."""
 from dataclasses import dataclass
 
 
@@ -34,3 +34,36 @@ class Layout:
     def picture_of(self, camera):
         """The latent of one camera, by its number."""
         return slice(2 * self.joints + camera * self.latent, 2 * self.joints + (camera + 1) * self.latent)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the weights mean. Lives in the checkpoint and nowhere else."""
+
+    joint_names: tuple[str, ...]
+    cameras: tuple[str, ...] = ()
+    picture_shape: tuple[int, int, int] = (96, 96, 3)
+    context_offset_s: tuple[float, ...] = (-1.2, -0.4, 0.0)
+    horizon_s: float = 4.0
+    latent: int = 32
+    width: int = 144
+    depth: int = 4
+    heads: int = 4
+    familiarity_octaves: int = 0
+    transition: bool = False  # whether there is a head that judges steps and arrivals
+    transition_width: int = 192
+    panel: int = 0            # reward heads that guide beside the first, each trained on other episodes
+    genuineness: bool = False  # whether there is a head that tells imagined steps from those of play
+    strangeness: bool = False  # whether it is known what pictures of play look like
+    goal: str = 'pictures'    # who says what is rewarded: the pictures of the context, or a goal 'position' [J] that is given
+
+    def __post_init__(self):
+        if self.goal not in ('pictures', 'position') or (self.goal == 'pictures') != bool(self.cameras):
+            raise ValueError(f"goal: got {self.goal!r} with cameras {list(self.cameras)}; expected 'pictures' with cameras "
+                             "or 'position' without")
+        if self.picture_shape != (96, 96, 3):
+            raise ValueError(f'picture_shape: got {self.picture_shape}, expected (96, 96, 3), the only size the encoder knows')
+
+    @property
+    def layout(self):
+        return Layout(len(self.joint_names), len(self.cameras), self.latent)

@@ -30,8 +30,9 @@ ARGUMENTS = (
     Argument('robot_description_file', str, 'URDF or xacro file whose limits hold beside those of the robot file'),
     Argument('guidance_scale', float, 'how strongly the reward guides the plan; 0: not at all'),
     Argument('objective', str, 'YAML file of what plans must satisfy beside the reward'),
-    Argument('backend', str, 'what runs the networks'),
-    Argument('device', str, 'auto, cpu or cuda'),
+    Argument('backend', str, 'what runs the networks: torch or onnx'),
+    Argument('device', str, 'auto, cpu or cuda; with onnx tensorrt, too'),
+    Argument('deadline_ms', float, 'time that a plan has; 0: as long as it takes'),
     Argument('autostart', bool, 'configure and activate at once; false: a lifecycle manager does', 'true'),
     Argument('use_sim_time', bool, 'take the time from /clock', 'false'),
     Argument('params_file', str, 'parameter file over config/planner.yaml'),
@@ -39,7 +40,7 @@ ARGUMENTS = (
     Argument('profile', str, 'Fast DDS profile, unless the environment names one; empty: none', 'config/fastdds.xml'),
     Argument('rviz', bool, 'show camera and imagined paths in RViz'),
 )
-PLANNER = ('robot', 'model', 'shadow', 'speed_scale', 'guidance_scale', 'objective', 'backend', 'device', 'autostart', 'use_sim_time',
+PLANNER = ('robot', 'model', 'shadow', 'speed_scale', 'guidance_scale', 'objective', 'backend', 'device', 'deadline_ms', 'autostart', 'use_sim_time',
            'robot_description', 'camera_size', 'compressed')
 
 

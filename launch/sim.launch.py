@@ -17,7 +17,9 @@ ARGUMENTS = (
     Argument('guidance_scale', float, 'how strongly the reward guides the plan; 0: not at all'),
     Argument('guard', bool, 'bound guidance and refuse doubtful plans; false: plain classifier guidance, for measurement only'),
     Argument('objective', str, 'YAML file of what plans must satisfy beside the reward; the simulator counts entries into its keep_out zones'),
-    Argument('backend', str, 'what runs the networks'),
+    Argument('backend', str, 'what runs the networks: torch or onnx'),
+    Argument('device', str, 'auto, cpu or cuda; with onnx tensorrt, too'),
+    Argument('deadline_ms', float, 'time that a plan has; 0: as long as it takes'),
     Argument('oddity', str, 'what sets the scenes apart from the play data'),
     Argument('gui', bool, "show the simulator's window; needs a display"),
     Argument('inject', bool, 'let faults be injected on ~/inject of the simulator'),
@@ -27,7 +29,7 @@ ARGUMENTS = (
     Argument('profile', str, 'Fast DDS profile of all nodes, unless the environment names one; empty: none', 'config/fastdds_localhost.xml'),
 )
 SIM = ('scene_seed', 'objective', 'oddity', 'gui', 'inject', 'namespaces')
-PLANNER = ('model', 'guidance_scale', 'guard', 'objective', 'backend')
+PLANNER = ('model', 'guidance_scale', 'guard', 'objective', 'backend', 'device', 'deadline_ms')
 RECORDED = ('camera/image', 'camera/camera_info', 'joint_states', 'joint_trajectory', 'planner/status', 'planner/plan', 'sim/episode')
 RECORDED_ONCE = ('/clock', '/diagnostics')
 

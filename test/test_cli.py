@@ -43,6 +43,13 @@ def test_without_arguments_it_explains_itself(capsys):
     (['sim', '--oddity', 'fog'], "got 'fog', expected one of target_off_table"),
     (['sim', '--objective', 'nowhere.yaml'], 'nowhere.yaml'),
     (['sim', '--model', MODEL], MODEL),
+    (['sim', '--backend', 'caffe'], "backend: got 'caffe', expected one of torch, onnx"),
+    (['compare', '--backend', 'caffe'], "backend: got 'caffe', expected one of torch, onnx"),
+    (['compare', '--device', 'tensorrt'], "device: got 'tensorrt' with backend torch, expected one of auto, cpu, cuda"),
+    (['soak', '--backend', 'caffe'], "backend: got 'caffe'"),
+    (['sim', '--deadline-ms', '-1'], '-1'),
+    (['bench', 'deadline', '--backend', 'caffe'], "backend: got 'caffe'"),
+    (['bench', 'deadline', '--deadline-ms', '0'], '0'),
 ])
 def test_names_what_is_wrong(capsys, arguments, expected):
     assert expected in error_line(capsys, *arguments)

@@ -13,7 +13,9 @@ RANKS = {'diffusion': 0, 'nets': 1, 'objectives': 1, 'sim': 1, 'data': 1, 'runti
 # Beyond the ranks: diffusion knows nothing of ours, and the backends satisfy the planner's protocol by shape.
 FORBIDDEN = {('diffusion', 'contracts'), ('contracts', 'diffusion'), ('planning', 'nets'), ('planning', 'runtime')}
 MODULES = sorted(path for path in PACKAGE.rglob('*.py') if path.name != '__init__.py')
-NO_TORCH = ('messages', 'records', 'safety', 'layout', 'planning.history', 'sim.env', 'ros.conversions')
+NO_TORCH = ('messages', 'records', 'safety', 'layout', 'planning.history', 'sim.env', 'ros.conversions',
+            'planning.planner', 'planning.cycle', 'runtime.checkpoint', 'runtime.providers', 'evaluation.assembly', 'evaluation.closed_loop',
+            'ros.planner_node', 'ros.session')
 
 
 def dotted(path):

@@ -117,9 +117,10 @@ def test_sim_starts_both_nodes_and_leaves_the_rest_as_configured(sim):
 
 
 def test_sim_passes_arguments_on(sim):
-    made = built(sim, scene_seed='3', guidance_scale='2', inject='true', backend='torch')
+    made = built(sim, scene_seed='3', guidance_scale='2', inject='true', backend='onnx', device='cpu', deadline_ms='20')
     assert made['sim_node']['parameters'] == {'scene_seed': 3, 'inject': True}
-    assert made['planner_node']['parameters'] == {'autostart': True, 'use_sim_time': True, 'guidance_scale': 2.0, 'backend': 'torch'}
+    assert made['planner_node']['parameters'] == {'autostart': True, 'use_sim_time': True, 'guidance_scale': 2.0, 'backend': 'onnx', 'device': 'cpu',
+                                                  'deadline_ms': 20.0}
 
 
 def test_one_simulator_and_a_planner_per_namespace(sim):

@@ -40,8 +40,14 @@ def test_everything_required_is_pinned(setup):
     pinned = {plain(line) for name in ('requirements.txt', 'requirements-ros.txt')
               for line in (ROOT / name).read_text().splitlines() if re.match(r'[a-z0-9\[\]-]+==[0-9.]+$', line)}
     extras = setup['extras_require']
-    required = [*setup['install_requires'], *extras['ros'], *extras['train'], *extras['benchmark'], *extras['test']]
+    required = [*setup['install_requires'], *extras['ros'], *extras['train'], *extras['onnx'], *extras['export'], *extras['benchmark'], *extras['test']]
     assert {plain(requirement) for requirement in required} == pinned
+
+
+def test_one_onnxruntime_at_a_time(setup):
+    # Both have the same module: installed together, whichever came last is what is imported.
+    extras = setup['extras_require']
+    assert 'onnxruntime' in extras['onnx'] and 'onnxruntime-gpu' in extras['gpu'] and 'onnxruntime' not in extras['gpu']
 
 
 def test_package_xml_agrees(setup):

@@ -25,15 +25,15 @@ def _episode(work):
     return {'dropout': dropout, 'trust': trust, **_loop.run(seed)}
 
 
-def measure(model, episodes=100, seed=1000, json_path=None, workers=2):
-    """Run the same scenes at every share, with noise levels raised by the age of pictures and without: -> report
+def measure(model, episodes=100, seed=1000, json_path=None, workers=2, **planning):
+    """Run the same scenes at every share, with noise levels raised by the age of pictures and without: -> report; planning: of LoopSettings, as backend
 
     Writes it to json_path after every episode.
     """
     from rich.progress import Progress
     work = [(dropout, trust, seed + index) for dropout in SHARES for trust in ((True, False) if dropout else (True,)) for index in range(episodes)]
     rows = []
-    with Progress() as progress, multiprocessing.get_context('spawn').Pool(workers, _begin, (LoopSettings(str(model)),)) as pool:
+    with Progress() as progress, multiprocessing.get_context('spawn').Pool(workers, _begin, (LoopSettings(str(model), **planning),)) as pool:
         bar = progress.add_task('episodes', total=len(work))
         for row in pool.imap_unordered(_episode, work):
             rows.append({name: value for name, value in row.items() if name not in ('judged', 'refusals')})

@@ -87,10 +87,10 @@ class Listener:
         return self.plans[-1]
 
 
-def measure(model, replans=10, seed=3000):
-    """Record a run and replay its messages cut down: -> report, the same for equal arguments"""
+def measure(model, replans=10, seed=3000, **planning):
+    """Record a run and replay its messages cut down: -> report, the same for equal arguments; planning: of LoopSettings, as backend"""
     env = Errand(replans)
-    loop = Loop(LoopSettings(str(model)), env)
+    loop = Loop(LoopSettings(str(model), **planning), env)
     loop.planner = Listener(loop.planner)
     loop.run(seed)
     env.close()

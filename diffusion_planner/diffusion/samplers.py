@@ -72,7 +72,7 @@ def sample(denoise, noisy, matrix, offset_s, step=ddim_step, generator=None, cal
     noisy [B, T, D], matrix [S + 1, T] or [S + 1, B, T], offset_s [B, T] -> tokens [B, T, D]
 
     `noisy` holds every token at its level of row 0: known tokens clean (they come back bit-identical), unknown ones pure
-    noise or a warm start. `generator` feeds the steps that draw noise and must live on the device of `noisy`.
+    noise or a warm start. `generator` feeds the steps that draw noise and must live on the device of `noisy`; or a function of `noisy` that draws it.
     `callback(index, noisy, clean, level)` sees the tokens before a step and the clean estimate made of them; if it returns
     something true the loop ends there and the clean estimate is the result, so a deadline always finds a plan.
     """
@@ -88,4 +88,6 @@ def sample(denoise, noisy, matrix, offset_s, step=ddim_step, generator=None, cal
 
 
 def _draw_noise(like, generator):
+    if callable(generator):
+        return generator(like)
     return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)

@@ -11,10 +11,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from diffusion_planner.evaluation.assembly import load_planner
+from diffusion_planner.evaluation.assembly import load_objective, load_planner
 from diffusion_planner.evaluation.metrics import summarise
-from diffusion_planner.objectives.limits import Zone
-from diffusion_planner.objectives.spec import load_objective
+from diffusion_planner.objectives.written import Zone, read_spec
 from diffusion_planner.planning.cycle import CycleSettings, NotFollowing, PlanningCycle
 from diffusion_planner.planning.forecast import Forecast
 from diffusion_planner.planning.history import BLIND_S, History, NotReady
@@ -41,7 +40,7 @@ class LoopSettings:
     """How episodes are run: replan_s between plans, latency_s from observation to controller.
 
     guard: off lets guidance run free, see planning.settings. flaw: a reward head with a planted flaw guides, from the model's
-    folder. objective: path of an objective. watched: (centre_m, radius_m) of a ball, or path of an objective whose zones are only
+    folder, with torch only. objective: path of an objective. watched: (centre_m, radius_m) of a ball, or path of an objective whose zones are only
     watched. alone: the first plan is followed to its end, nothing is planned after it. oddity: see sim.oddities.
     """
 
@@ -60,6 +59,9 @@ class LoopSettings:
     changes: tuple = ()        # (name, value) of planner settings, for trying them out
     dropout: float = 0.0       # share of the pictures that never arrive; without one for BLIND_S the arm is stopped, as by the node
     trust: bool = True         # False: pictures count alike, however old they are
+    backend: str = 'torch'
+    device: str = 'cpu'
+    deadline_ms: float | None = None     # of the wall clock; the delay to the controller is latency_s all the same
 
 
 def goal_of(method, guidance_scale, objective=None):
@@ -93,22 +95,26 @@ class Loop:
         self.env = env or ArmEnv()
         self.robot = self.env.robot
         self.planner = planner or load_planner(settings.model, self.robot, PlannerSettings(guard=settings.guard, **dict(settings.changes)),
-                                               threads=settings.threads)
+                                               settings.backend, settings.threads, settings.device)
         if settings.flaw:
             self.planner.backend.plant(Path(settings.model) / FLAW_FILE)
         if settings.neutral:
             self.planner.forecast = Forecast.neutral()
         scale = settings.guidance_scale
         self.scale = self.planner.backend.planning.get('recommended_scale', 1.0) if scale is None else scale
-        self.objective = load_objective(settings.objective, self.robot) if settings.objective else None
+        self.objective = load_objective(settings.objective, self.robot, settings.backend, settings.model) if settings.objective else None
         self.settings, self.zones = settings, self._zones(settings)
 
     def _zones(self, settings):
         if isinstance(settings.watched, tuple):
             return (Zone('watched', *settings.watched[:1], radius_m=settings.watched[1]),)
         if settings.watched:
-            return load_objective(settings.watched, self.robot).zones
+            return read_spec(settings.watched)[0].keep_out
         return self.objective.zones if self.objective else ()
+
+    @property
+    def deadline_s(self):
+        return self.settings.deadline_ms / 1000 if self.settings.deadline_ms else None
 
     def cycle(self, history):
         """Make a planning cycle on a history: -> PlanningCycle"""
@@ -163,7 +169,8 @@ class Loop:
                     end_s = env.now_s
             env.step()
         return {**env.episode(), 'method': method, 'plan_ms': [plan.timing_ms['total'] for plan in plans],
-                'predicted_reward': [plan.breakdown['reward'] for plan in plans], **cycle.counters(),
+                'predicted_reward': [plan.breakdown['reward'] for plan in plans], 'steps': [plan.steps for plan in plans],
+                'noise_left': [float(plan.level.max()) for plan in plans], **cycle.counters(),
                 'judged': [self._follow_up(plan) for plan in plans], 'refusals': self.refusals, 'attempts': attempts,
                 'picture_age_s': camera.ages_s, 'blind': camera.stops}
 
@@ -196,7 +203,7 @@ class Loop:
                 self._send(cycle.give_way(self.env.now_s))
             return None, None
         try:
-            return self.planner.plan(observation, goal, seed), handover
+            return self.planner.plan(observation, goal, seed, self.deadline_s), handover
         except NoSafeCandidate as refused:
             cycle.refuse(refused)
             self.refusals.append(str(refused))
@@ -261,13 +268,13 @@ def _episode(work):
 
 
 def compare(model, episodes=100, seed=1000, json_path=None, workers=2, methods=tuple(METHODS), guidance_scale=None, guard=True,
-            objective=None):
-    """Run every method on the same scenes and print one table: -> {method: summary}
+            objective=None, **planning):
+    """Run every method on the same scenes and print one table: -> {method: summary}; planning: of LoopSettings, as backend
 
     Writes rows and summaries to json_path after every episode, so that a kill loses nothing.
     """
     from rich.progress import Progress
-    settings = LoopSettings(str(model), guidance_scale, guard=guard, objective=objective and str(objective))
+    settings = LoopSettings(str(model), guidance_scale, guard=guard, objective=objective and str(objective), **planning)
     work = [(seed + index, method) for method in methods for index in range(episodes)]
     rows = []
     with Progress() as progress, multiprocessing.get_context('spawn').Pool(workers, _begin, (settings,)) as pool:

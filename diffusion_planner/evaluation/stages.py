@@ -6,8 +6,8 @@ import numpy as np
 PERCENTILES = (50, 95, 99)
 # In the order in which they come; `total` is inference, `outside` all but inference and waiting for a plan to be due.
 STAGES = {'transport': 'transport', 'read': 'read', 'wait': 'wait until a plan is due', 'observe': 'observe', 'encode': 'encode', 'far': 'far token',
-          'fill': 'fill', 'choose': 'choose', 'total': 'inference', 'shape': 'shape', 'publish': 'publish', 'outside': 'outside inference',
-          'turnaround': 'turn-around'}
+          'fill': 'fill', 'decode': 'decode', 'choose': 'choose', 'total': 'inference', 'shape': 'shape', 'publish': 'publish',
+          'outside': 'outside inference', 'turnaround': 'turn-around'}
 MEMORY = 20_000      # plans that are kept: hours of them
 
 

@@ -129,7 +129,7 @@ class HeadStack:
         """Each head's calibrated log-odds: position [B, J], places [M, 1, E], widths [M, 1] -> [M, B]"""
         own = []
         if self.own is not None:
-            own.append(self.own.logit(position, torch.zeros(len(position), device=position.device), places[0], widths[0])[None])
+            own.append(self.own.logit(position, torch.zeros_like(position[:, 0]), places[0], widths[0])[None])
         if self.layers:
             slope = torch.exp((self.slope[:, None] + widths[len(own):] + 3.0).clamp(max=7.0))
             logit = 3.0 + self.top[:, None] - slope * self._distances(position, places[len(own):])
@@ -180,6 +180,8 @@ class FamiliarityHead(nn.Module):
         self.register_buffer('floor', torch.zeros(()))
 
     def forward(self, position):
+        if not len(self.frequency):
+            return self.net(position)[..., 0]
         angle = (position[..., None] * self.frequency).flatten(-2)
         return self.net(torch.cat([position, angle.sin(), angle.cos()], -1))[..., 0]
 

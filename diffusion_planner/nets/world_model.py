@@ -1,48 +1,15 @@
 """Everything that is learned, in one module whose methods are the planner's verbs."""
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
-from diffusion_planner.layout import Layout
+from diffusion_planner.layout import ModelConfig
 from diffusion_planner.nets.denoiser import Denoiser
 from diffusion_planner.nets.encoders import Decoder, Encoder
 from diffusion_planner.nets.heads import FamiliarityHead, InverseDynamics, RewardHead, TransitionHead, perceptron
 from diffusion_planner.nets.normalizer import Normalizer
 from diffusion_planner.nets.strangeness import Strangeness
 
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """What the weights mean. Lives in the checkpoint and nowhere else."""
-
-    joint_names: tuple[str, ...]
-    cameras: tuple[str, ...] = ()
-    picture_shape: tuple[int, int, int] = (96, 96, 3)
-    context_offset_s: tuple[float, ...] = (-1.2, -0.4, 0.0)
-    horizon_s: float = 4.0
-    latent: int = 32
-    width: int = 144
-    depth: int = 4
-    heads: int = 4
-    familiarity_octaves: int = 0
-    transition: bool = False  # whether there is a head that judges steps and arrivals
-    transition_width: int = 192
-    panel: int = 0            # reward heads that guide beside the first, each trained on other episodes
-    genuineness: bool = False  # whether there is a head that tells imagined steps from those of play
-    strangeness: bool = False  # whether it is known what pictures of play look like
-    goal: str = 'pictures'    # who says what is rewarded: the pictures of the context, or a goal 'position' [J] that is given
-
-    def __post_init__(self):
-        if self.goal not in ('pictures', 'position') or (self.goal == 'pictures') != bool(self.cameras):
-            raise ValueError(f"goal: got {self.goal!r} with cameras {list(self.cameras)}; expected 'pictures' with cameras "
-                             "or 'position' without")
-        if self.picture_shape != (96, 96, 3):
-            raise ValueError(f'picture_shape: got {self.picture_shape}, expected (96, 96, 3), the only size the encoder knows')
-
-    @property
-    def layout(self):
-        return Layout(len(self.joint_names), len(self.cameras), self.latent)
+__all__ = ['ModelConfig', 'WorldModel']
 
 
 class WorldModel(nn.Module):

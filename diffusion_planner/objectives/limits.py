@@ -2,63 +2,14 @@
 
 All take motions of P plans and give [P], the least over the motion's points; with a temperature the soft least.
 """
-import math
-from dataclasses import dataclass, fields
-
 import torch
 
 from diffusion_planner.objectives.motion import least
-from diffusion_planner.robot import Vector
+from diffusion_planner.objectives.written import Person, Zone, check_numbers
+
+__all__ = ['Person', 'Zone', 'check_numbers', 'clearance', 'joint_margins', 'keep_out', 'slow_near']
 
 NO_DIRECTION_M = 1e-6     # this near to the centre of a sphere there is no way out but an arbitrary one: up
-
-
-@dataclass(frozen=True)
-class Zone:
-    """A place that the fingertip keeps out of: a box (half_m) along the base axes, or a sphere (radius_m)."""
-
-    name: str
-    centre_m: Vector
-    half_m: Vector | None = None
-    radius_m: float | None = None
-    margin_m: float = 0.0     # distance to keep from it
-
-    def __post_init__(self):
-        if (self.half_m is None) == (self.radius_m is None):
-            given = 'neither' if self.half_m is None else 'both'
-            raise ValueError(f'{self.name!r}: got {given} of half_m and radius_m, expected one: half_m (a box) or radius_m (a sphere)')
-        check_numbers(self, positive=('half_m', 'radius_m'), not_negative=('margin_m',))
-
-
-@dataclass(frozen=True)
-class Person:
-    """Someone the fingertip is slow near: at most speed_m_s within radius_m of the centre."""
-
-    name: str
-    centre_m: Vector
-    radius_m: float
-    speed_m_s: float
-
-    def __post_init__(self):
-        check_numbers(self, positive=('radius_m', 'speed_m_s'))
-
-
-def check_numbers(record, positive=(), not_negative=()):
-    """Raise ValueError for the first number in a dataclass that is not finite, or not above or at least 0 where it must be."""
-    for name in (field.name for field in fields(record)):
-        value = getattr(record, name)
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float):
-                _check_number(name, number, name in positive, name in not_negative)
-
-
-def _check_number(name, number, positive, not_negative):
-    if not math.isfinite(number):
-        raise ValueError(f'{name}: got {number}, expected a finite number')
-    if positive and number <= 0:
-        raise ValueError(f'{name}: got {number}, expected a number above 0')
-    if not_negative and number < 0:
-        raise ValueError(f'{name}: got {number}, expected a number of at least 0')
 
 
 def keep_out(motion, zone, temperature=None):

@@ -1,98 +1,19 @@
 """Objectives as files: what counts, where to be, what to keep out of, near whom to be slow, which formulas to keep."""
 import itertools
 import math
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-import yaml
 
-from diffusion_planner.config import ConfigError, from_mapping
-from diffusion_planner.objectives import limits
-from diffusion_planner.objectives.limits import Person, Zone, check_numbers
+from diffusion_planner.config import ConfigError
+from diffusion_planner.objectives import limits, written
 from diffusion_planner.objectives.motion import Kinematics, Motion, dense, standing
 from diffusion_planner.objectives.temporal_logic import Formula, FormulaError, exclude, parse
-from diffusion_planner.robot import Vector
+from diffusion_planner.objectives.written import SCALES, GoalPose, read_spec
 
-CREEP = 0.5          # scales of a term by which a path that begins inside a limit may get worse before it gets better: its first points
-LEAST = 10.0         # a score is no worse than minus this, or one term would drown every other judgement
 PER_STRETCH = 8      # points looked at between two tokens
-# A shortfall is measured in these before it is squared, so that a weight of 1 means about as much in any unit.
-SCALES = {'m': 0.02, 'm/s': 0.05, 'rad': 0.1, 'rad/s': 0.1, 's': 0.1}
-
-
-@dataclass(frozen=True)
-class PlanWeights:
-    """Weights of the choice of the plan, in place of planner.Weights; None: as there."""
-
-    reward: float | None = None
-    judge: float | None = None
-    earliness: float | None = None
-    smoothness: float | None = None
-    consistency: float | None = None
-    typicality: float | None = None
-    warm: float | None = None
-    objective: float | None = None
-
-    def __post_init__(self):
-        check_numbers(self, not_negative=[field.name for field in fields(self)])
-
-
-@dataclass(frozen=True)
-class GoalPose:
-    """Where to be at the end of the plan: a fingertip position or a posture."""
-
-    tip_m: Vector | None = None
-    position_rad: tuple[float, ...] | None = None
-    tolerance_m: float | None = None
-    tolerance_rad: float | None = None
-    weight: float = 1.0
-
-    def __post_init__(self):
-        if (self.tip_m is None) == (self.position_rad is None):
-            given = 'neither' if self.tip_m is None else 'both'
-            raise ValueError(f'got {given} of tip_m and position_rad, expected one of them')
-        wanted, other = ('tolerance_m', 'tolerance_rad') if self.position_rad is None else ('tolerance_rad', 'tolerance_m')
-        if getattr(self, wanted) is None or getattr(self, other) is not None:
-            raise ValueError(f'expected {wanted} with {"tip_m" if self.position_rad is None else "position_rad"}, and no {other}')
-        check_numbers(self, positive=('tolerance_m', 'tolerance_rad'), not_negative=('weight',))
-
-    @property
-    def tolerance(self):
-        return self.tolerance_rad if self.tip_m is None else self.tolerance_m
-
-    def miss(self, motion):
-        """Measure how far from it the last point is: -> m or rad [P]"""
-        values, wanted = (motion.position_rad, self.position_rad) if self.tip_m is None else (motion.tip_m, self.tip_m)
-        return torch.linalg.vector_norm(values[:, -1] - values.new_tensor(wanted), dim=-1)
-
-
-@dataclass(frozen=True)
-class NamedFormula:
-    """A formula of objectives.temporal_logic."""
-
-    name: str
-    formula: str
-    weight: float = 1.0
-    hard: bool = False
-
-    def __post_init__(self):
-        check_numbers(self, not_negative=('weight',))
-
-
-@dataclass(frozen=True)
-class Spec:
-    """An objective as written in its file."""
-
-    weights: PlanWeights = PlanWeights()
-    goal_pose: GoalPose | None = None
-    keep_out: tuple[Zone, ...] = ()
-    joint_margins: dict[str, float] = field(default_factory=dict)
-    people: tuple[Person, ...] = ()
-    formulas: tuple[NamedFormula, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +29,11 @@ class Term:
     slack: float = 0.0                 # the term pulls below this robustness
     formula: Formula | None = None
 
+    @property
+    def bounded(self):
+        """Whether it bounds where a path may lead, more loosely where the arm is beyond it already."""
+        return self.hard and not self.formula
+
     def shortfall(self, motion, temperature=None):
         """Measure what is missing, in scales: -> [P], 0 where nothing is
 
@@ -120,16 +46,6 @@ class Term:
                 excess = (self.value(motion) - value).clamp(max=0)
             value = value + excess
         return (self.slack - value).clamp(min=0) / self.scale
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What an objective says of P paths, numpy [P] each: robustness and share by term, which hard terms are broken, a score."""
-
-    robustness: dict
-    share: dict
-    broken: dict
-    score: object
 
 
 @dataclass(frozen=True)
@@ -178,67 +94,49 @@ class Objective:
         """
         motion = _dense(Motion(*(torch.as_tensor(np.asarray(values), dtype=torch.float64) for values in (position_rad, velocity_rad_s, offset_s)),
                                self.kinematics))
-        here, values, broken = standing(motion.position_rad[0, 0], self.kinematics), self.robustness(motion), {}
-        for term in (term for term in self.terms if term.hard):
-            least = 0.0 if term.formula else min(0.0, term.value(here).item() - CREEP * term.scale)
-            broken[term.name] = ~(values[term.name] >= least).numpy()
-        return Judgement({name: value.numpy() for name, value in values.items()},
-                         {name: value.numpy() for name, value in self.share(motion).items()}, broken,
-                         self.guidance(motion).clamp(min=-LEAST).numpy())
+        here = standing(motion.position_rad[0, 0], self.kinematics)
+        return written.judge(self.terms, _numpy(self.robustness(motion)), {term.name: term.value(here).item() for term in self.terms if term.bounded},
+                             _numpy(self.share(motion)), self.guidance(motion).numpy())
 
     def breaches(self, position_rad, velocity_rad_s, offset_s):
-        """Name the zones that a motion really comes too near to, by more than half their margin: arrays [T, J], [T, J], [T] -> names
-
-        For what is about to be commanded: shaping rounds the corners of a plan, and the other half is for the controller.
-        """
+        """Name the zones that a motion really comes too near to, see written.breaches: arrays [T, J], [T, J], [T] -> names"""
         motion = Motion(*(torch.as_tensor(np.asarray(values), dtype=torch.float64)[None] for values in (position_rad, velocity_rad_s, offset_s)),
                         self.kinematics)
-        return [zone.name for zone in self.zones if _enters(limits.clearance(motion, zone)[0].numpy(), 0.5 * zone.margin_m)]
+        return written.breaches(self.zones, [limits.clearance(motion, zone)[0].numpy() for zone in self.zones])
 
     def share(self, motion):
         """Split -guidance by term: -> {name: [P]}, fractions that sum to 1, or all 0 where nothing is missing"""
         motion = _dense(motion)
         parts = torch.stack([term.weight * term.shortfall(motion) ** 2 for term in self.terms])
-        parts = parts / parts.sum(0).clamp(min=torch.finfo(parts.dtype).tiny)
-        return {term.name: part for term, part in zip(self.terms, parts)}
+        total = parts.sum(0)
+        return {term.name: part for term, part in zip(self.terms, parts / torch.where(total > 0, total, 1.0))}
 
     def check_start(self, position_rad):
         """Refuse a start, at rest, from which the hard terms that hold from now on are already broken.
 
         check_start(position_rad [J]); raises ConfigError with the terms that fail, or that exclude each other
         """
-        motion = standing(position_rad, self.kinematics)
-        demands = [demand for term in self.terms if term.hard for demand in _demands(term)]
-        failing = [demand for demand in demands if not demand.value(motion).item() >= 0]
-        if not failing:
-            return
-        apart = [pair for pair in itertools.combinations(demands, 2) if _exclude(*pair)]
-        told, problem = (apart[0], 'exclude each other') if apart else (failing, 'fail together' if len(failing) > 1 else 'fails')
-        values = {value: None for demand in told for value in demand.values(motion)}      # each once, in order
-        raise ConfigError(f'{self.name}: {" and ".join(map(str, told))} {problem} at the start state ({", ".join(values)})')
+        demands, motion = self.demands(), standing(position_rad, self.kinematics)
+        written.check_demands(self.name, [(str(demand), demand.value(motion).item(), demand.values(motion)) for demand in demands], excluding(demands))
+
+    def demands(self):
+        """List what must hold at the present instant for the hard terms to hold: -> [Demand]"""
+        return [demand for term in self.terms if term.hard for demand in _demands(term)]
 
 
 def load_objective(path_or_text, robot):
-    """Read an objective from a YAML file, or from YAML text: what has a line break or ': ' in it and is no file's path.
+    """Read an objective from a YAML file or from YAML text, see written.read_spec.
 
-    Raises ConfigError, on one line, for what cannot be used: see the dataclasses here and temporal_logic.parse.
+    Raises ConfigError, on one line, for what cannot be used: see the dataclasses there and temporal_logic.parse.
     """
-    text = str(path_or_text)
-    inline = ('\n' in text or ': ' in text) and not os.path.isfile(text)
-    where = 'objective' if inline else text
-    mapping = _read_yaml(text if inline else _read_text(text), where)
-    try:
-        spec = from_mapping(Spec, {} if mapping is None else mapping, where)
-    except OverflowError:
-        raise ConfigError(f'{where}: an integer too large for a number; expected finite numbers') from None
+    spec, where, name = read_spec(path_or_text)
     terms = tuple(_terms(spec, robot, where))
     _check_names([term.name for term in terms], where)
-    weights = {name: value for name, value in vars(spec.weights).items() if value is not None}
-    return Objective(where if inline else Path(text).stem, weights, spec.goal_pose, spec.people, terms, Kinematics(robot), spec.keep_out)
+    return Objective(name, spec.chosen_weights, spec.goal_pose, spec.people, terms, Kinematics(robot), spec.keep_out)
 
 
 @dataclass(frozen=True)
-class _Demand:
+class Demand:
     """What must hold at the present instant for a hard term to hold."""
 
     term: Term
@@ -250,16 +148,25 @@ class _Demand:
 
     def values(self, motion):
         """Write what the motion has at its only point: -> ['tip_z 0.412 m', ...]"""
+        return [written.quantity(name, signal(motion).item(), unit) for name, unit, signal in self.quantities()]
+
+    def quantities(self):
+        """List what it depends on: -> [(name, unit, signal(motion of one point) -> one number)]"""
         if not self.formula:
-            return [f'{self.term.name} {self.value(motion).item():.3f} {self.term.unit}']
+            return [(self.term.name, self.term.unit, self.value)]
         parts = [part for comparison in self.formula.comparisons() for part, _ in comparison.excess.parts]
-        return [f'{part.name} {part.signal(motion, None)[0, 0].item():.3f} {part.unit}'.strip() for part in parts]
+        return [(part.name, part.unit, lambda motion, part=part: part.signal(motion, None)[0, 0]) for part in parts]
+
+
+def excluding(demands):
+    """Find the demands that no state satisfies together: -> [(index, index)]"""
+    return [(one, other) for one, other in itertools.combinations(range(len(demands)), 2) if _exclude(demands[one], demands[other])]
 
 
 def _demands(term):
     if not term.formula:
-        return [_Demand(term, term.value)]
-    return [_Demand(term, formula.robustness, formula) for formula in term.formula.present()]
+        return [Demand(term, term.value)]
+    return [Demand(term, formula.robustness, formula) for formula in term.formula.present()]
 
 
 def _exclude(one, other):
@@ -267,12 +174,14 @@ def _exclude(one, other):
     return all(pair) and exclude(pair[0][0], pair[1][0])
 
 
-def _enters(clearance_m, slack_m):
-    """Tell whether a motion goes into a zone: clearance_m [T]. One that begins inside may leave, but go no deeper and not come back."""
-    outside = np.flatnonzero(clearance_m >= -slack_m)
-    leaves = outside[0] if len(outside) else len(clearance_m)
-    deeper = (clearance_m[:leaves] < clearance_m[0] - CREEP * SCALES['m']).any()
-    return bool(deeper or not (clearance_m[leaves:] >= -slack_m).all())
+def _numpy(values):
+    return {name: value.numpy() for name, value in values.items()}
+
+
+def miss(goal, motion):
+    """Measure how far from a goal pose the last point of a motion is: -> m or rad [P]"""
+    values, wanted = (motion.position_rad, goal.position_rad) if goal.tip_m is None else (motion.tip_m, goal.tip_m)
+    return torch.linalg.vector_norm(values[:, -1] - values.new_tensor(wanted), dim=-1)
 
 
 def _dense(motion):
@@ -294,7 +203,7 @@ def _goal_term(goal, robot, where):
     if goal.position_rad is not None and len(goal.position_rad) != len(robot.joint_names):
         raise ConfigError(f'{where}: goal_pose: position_rad: got {len(goal.position_rad)} values, '
                           f'expected {len(robot.joint_names)}, one per joint')
-    return Term('goal_pose', goal.weight, False, lambda motion, temperature=None: goal.tolerance - goal.miss(motion),
+    return Term('goal_pose', goal.weight, False, lambda motion, temperature=None: goal.tolerance - miss(goal, motion),
                 'rad' if goal.tip_m is None else 'm', scale=goal.tolerance, slack=goal.tolerance)
 
 
@@ -339,29 +248,3 @@ def _check_names(names, where):
             raise ConfigError(f'{where}: got the name {name!r}, expected one that can be read')
         if names.count(name) > 1:
             raise ConfigError(f'{where}: {names.count(name)} terms are named {name!r}, expected a name for each')
-
-
-def _read_text(path):
-    try:
-        return Path(path).read_text()
-    except (OSError, ValueError) as error:
-        problem = getattr(error, 'strerror', None) or 'not a text'
-        raise ConfigError(f'{path!r}: cannot be read ({problem}); expected the YAML file or text of an objective') from None
-
-
-def _read_yaml(text, where):
-    try:
-        return yaml.load(text, Loader=_StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f'{where}: not valid YAML: {" ".join(str(error).split())}') from None
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses what PyYAML drops in silence: the first of two keys that are alike, and a zone with it."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in getattr(node, 'value', ()) if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f'key {key!r} is given twice', node.start_mark)
-        return super().construct_mapping(node, deep)

@@ -19,12 +19,12 @@ class Backend(Protocol):
     """What the planner needs of whoever runs the networks. Tokens are the backend's own arrays, in network space.
 
     encode(observation, goal) -> context
-    imagine_far(context, offset_s [B], goal, settings, seed, warm [W, D], stop) -> far [B, 1, D]
+    imagine_far(context, offset_s [B], goal, settings, seed, warm [D], stop) -> far [B, 1, D]
     strange(context, observation) -> {in which way: in units of what held-out pictures show}, {} for models that cannot tell
     judge_far(context, far, offset_s [B], seed, typicality: wanted) -> {'reward', 'panel', 'doubt', 'judge', 'typicality', 'reach', ...}
         numpy [B]
     typicality(context, far [P, 1, D], offset_s [P], seed) -> numpy [P], the same figure as judge_far's
-    fill_in(context, far, chosen [P], offset_s [B], settings, seed, warm [P, F, D], stop) -> tokens [P, F + 1, D]
+    fill_in(context, far, chosen [P], offset_s [B], settings, seed, warm ([F, D], rows [P] bool), stop) -> tokens [P, F + 1, D]
     network_tokens(position_rad [T, J], velocity_rad_s [T, J], latent [T, Z]) -> tokens [T, D]
     decode(tokens) -> position_rad [P, F + 1, J], velocity_rad_s [P, F + 1, J], latent [P, F + 1, Z]
     familiarity(context, tokens, offset_s [P, F + 1], cubic) -> numpy [P], below 0 where a path leaves what was seen at play
@@ -45,7 +45,7 @@ class Planner:
         self.model, self.clock = backend.config, clock
         self.forecast = Forecast.read(getattr(backend, 'planning', {}).get('forecast'))
         self.previous, self.refused = None, 0     # the last plan; refusals in a row since then
-        self.tail_s = 0.0     # what choosing took at the last plan
+        self.tail_s = 0.0     # what decoding and choosing took at the last plan
 
     @property
     def horizon_s(self):
@@ -104,7 +104,7 @@ class Planner:
         chooser = Chooser(self.backend, self.robot, settings, self._weights(goal), self.forecast, self.refused)
         watch.lap('encode')
         offset_s, last = self._arrivals(observation.origin_s)
-        warm_far = None if last is None else self.backend.network_tokens(*last)[-1:].expand(settings.warm_samples, -1)
+        warm_far = None if last is None else self.backend.network_tokens(*last)[-1]
         # After the far tokens come one call for their typicality and at least one for the fill-in.
         far = self.backend.imagine_far(context, offset_s, goal, settings, seed, warm_far, pace.stage('far', reserve=2))
         # A model with a transition head knows by that who is late; the residual then only has to be that of what is filled in.
@@ -118,6 +118,7 @@ class Planner:
                                       self._warm_fill(chosen, offset_s, observation), pace.stage('fill'))
         watch.lap('fill')
         position_rad, velocity_rad_s, latent = self.backend.decode(tokens)
+        decode_s = watch.lap('decode')
         fill_offset_s = offset_s[chosen][:, None] * (np.arange(tokens.shape[1]) + 1) / tokens.shape[1]
         if goal.objective is not None and goal.objective.people:
             fill_offset_s, velocity_rad_s = slow_down(observation, fill_offset_s, position_rad, velocity_rad_s, goal.objective.people, self.robot)
@@ -125,7 +126,7 @@ class Planner:
         judged = {name: values[chosen] for name, values in figures.items()} | {'warm': self._is_warm(chosen)}
         best, breakdown = chooser.choose_plan(paths, judged, rejected, goal)
         breakdown |= {f'strange_{name}': float(value) for name, value in strange.items()}
-        self.tail_s = watch.lap('choose')
+        self.tail_s = decode_s + watch.lap('choose')
         level = self._noise_left(pace.steps, tokens.shape[1], self._is_warm(chosen)[best])
         return ImaginedPlan(observation.origin_s, fill_offset_s[best], position_rad[best], velocity_rad_s[best],
                             latent[best], breakdown, rejected, watch.laps_ms(), level, pace.steps)
@@ -156,7 +157,7 @@ class Planner:
         return np.concatenate([times, warm]).astype(np.float32), last
 
     def _warm_fill(self, chosen, offset_s, observation):
-        """Shift the last plan in time onto the fill-in tokens of warm candidates: -> tokens [P, F, D], NaN elsewhere, or None"""
+        """Shift the last plan in time onto the fill-in tokens of warm candidates: -> (tokens [F, D], which are warm [P]), or None"""
         cold = self.settings.arrivals * self.settings.samples
         if len(offset_s) == cold or not (chosen >= cold).any():
             return None
@@ -171,9 +172,7 @@ class Planner:
         tokens = self.backend.network_tokens(
             shifted(previous.position_rad, previous.position_rad[0]), shifted(previous.velocity_rad_s, previous.velocity_rad_s[0]),
             shifted(previous.latent, previous.latent[0]))
-        warm = tokens[None].repeat(len(chosen), 1, 1)
-        warm[np.flatnonzero(chosen < cold)] = float('nan')
-        return warm
+        return tokens, chosen >= cold
 
     def _is_warm(self, chosen):
         """Whether candidates go on with the last plan: -> bool [P]"""

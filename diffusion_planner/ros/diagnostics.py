@@ -42,6 +42,26 @@ class StageTimes:
                 for stage, kept in list(self._stages.items())}
 
 
+class Deadlines:
+    """The deadline of the moment, and how many of the last plans kept theirs."""
+
+    def __init__(self, memory=500):
+        self.wanted_ms, self._kept = 0.0, deque(maxlen=memory)
+
+    def wanted_s(self):
+        """-> seconds that the next plan may take, None: as long as it takes"""
+        return self.wanted_ms / 1000 or None
+
+    def note(self, plan):
+        if self.wanted_ms and 'total' in plan.timing_ms:
+            self._kept.append(plan.timing_ms['total'] <= self.wanted_ms)
+
+    def facts(self):
+        """-> name to text"""
+        kept = list(self._kept)
+        return {'deadline ms': f'{self.wanted_ms:g}' if self.wanted_ms else 'none'} | ({'deadline kept': f'{sum(kept)} of {len(kept)}'} if kept else {})
+
+
 def input_facts(inputs):
     """Report age, rate and refusals of every input: -> name to text"""
     facts = {}
@@ -91,6 +111,10 @@ def plan_facts(newest, wanted):
     if wanted.objective is not None and goal.objective is wanted.objective:
         facts |= {f'objective {name} {figure}': f'{value:.3f}' for name, figures in asked(plan, goal)['terms'].items()
                   for figure, value in figures.items() if value is not None}
+    if plan.steps:
+        facts['sampling steps'] = ', '.join(f'{stage} {count}' for stage, count in plan.steps.items())
+    if plan.level is not None:
+        facts['noise left'] = f'{plan.level.max():.2f}'
     if 'success' in plan.breakdown:
         facts['predicted success'] = f'{plan.breakdown["success"]:.3f}'
     return facts | {f'plan {name}': f'{value:.3f}' for name, value in plan.breakdown.items()

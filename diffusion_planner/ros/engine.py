@@ -1,19 +1,15 @@
 """The planner node without ROS: what is built at configure, and what the watchdog and the operator do with it."""
 import importlib
-import math
-import time
 from dataclasses import replace
 
-import numpy as np
-
 from diffusion_planner import config
+from diffusion_planner.evaluation.assembly import load_planner, warm_up
 from diffusion_planner.planning.cycle import CycleSettings, PlanningCycle
 from diffusion_planner.planning.history import History
-from diffusion_planner.planning.planner import NoSafeCandidate
-from diffusion_planner.records import Goal, Observation
+from diffusion_planner.records import Goal
 from diffusion_planner.robot import Robot
 from diffusion_planner.ros import parameters
-from diffusion_planner.ros.diagnostics import StageTimes, State, cycle_facts, input_facts, plan_facts
+from diffusion_planner.ros.diagnostics import Deadlines, StageTimes, State, cycle_facts, input_facts, plan_facts
 from diffusion_planner.ros.health import CAMERA_BRAKE, Health
 from diffusion_planner.ros.inputs import Inputs
 from diffusion_planner.ros.timebase import WallTime
@@ -26,9 +22,7 @@ BRAKES = 3     # a brake that comes too late for its first point is made anew, s
 
 def load_shipped(values, robot):
     """Load the planner that the parameters name: -> Planner. Raises ModelError or ConfigError."""
-    from diffusion_planner.evaluation.assembly import load_planner
-    return load_planner(locate(values['model']), robot, backend=values['backend'], threads=values['threads'],
-                        device=values['device'])
+    return load_planner(locate(values['model']), robot, backend=values['backend'], threads=values['threads'], device=values['device'])
 
 
 class Engine:
@@ -40,6 +34,7 @@ class Engine:
         if values['robot_description']:
             self.robot = narrowed(self.robot, values['robot_description'])
         settings, size = parameters.settings(CycleSettings, values), parameters.picture_size(values['camera_size'])
+        parameters.check_deadline(values)
         self.wishes = Wishes.of(values, self.robot)
         self.planner = load(values, self.robot)
         timeout_s = values['camera_timeout_s']
@@ -47,36 +42,17 @@ class Engine:
                                blind_s=CAMERA_BRAKE * timeout_s, any_camera=not values['require_all_cameras'])
         self.inputs = Inputs(self.history, self.robot, self.planner.picture_shape, values['skew_limit_s'], hooks.log, timebase or WallTime(), size)
         self.cycle = PlanningCycle(self.planner, self.robot, settings, self.history, teleports=simulated)
-        self.times, self.newest_plan, self.worker = StageTimes(), None, None
+        self.times, self.deadlines, self.newest_plan, self.worker = StageTimes(), Deadlines(), None, None
         self.guided, self.stopped, self.fault, self._blocked = True, False, '', False
         self.loading, self.fell_back = False, ''
         self.health = Health(self)
         self._warn_of_guard()
         importlib.import_module('cv2')     # takes a tenth of a second, which the first picture's callback must not wait for
-        self.warm_up_ms = self._warm_up()
-
-    def _warm_up(self):
-        """Plan twice on nothing, so that the first real plan is as quick as the rest: -> milliseconds each took"""
-        count, joints, cameras = len(self.planner.context_offset_s), len(self.robot.joint_names), len(self.planner.cameras)
-        posture = np.tile(self.robot.home_rad, (count, 1))
-        observation = Observation(0.0, np.array(self.planner.context_offset_s), posture, np.zeros((count, joints)),
-                                  np.zeros((count, cameras, *self.planner.picture_shape), np.uint8), np.zeros((count, cameras)),
-                                  np.zeros(count))
-        settings, took_ms = self.planner.settings, []
-        for guard in (False, True):   # without the guard nothing is refused, so every stage has run once
-            self.planner.settings = replace(settings, guard=guard, strange_limit=math.inf)
-            begun_s = time.perf_counter()
-            try:
-                self.planner.plan(observation, self.goal(), 0)
-            except NoSafeCandidate:
-                pass   # black pictures
-            took_ms.append(1000 * (time.perf_counter() - begun_s))
-        self.planner.settings = settings
-        self.planner.reset()
-        return took_ms
+        self.warm_up_ms = warm_up(self.planner, self.robot, self.goal())
 
     def wish(self, changes):
         """Take changed parameters, name to value, from the next plan on. Raises ConfigError, and changes nothing, see Wishes."""
+        parameters.check_deadline({**self.values, 'deadline_ms': self.wishes.deadline_ms, **changes})
         before, self.wishes = self.wishes, self.wishes.changed(changes, self.robot, self.position_rad())
         if before.guard:
             self._warn_of_guard()
@@ -102,6 +78,7 @@ class Engine:
         """Say what is wanted of the next plan, from the planning thread, which alone touches the planner's settings."""
         self.planner.settings = replace(self.planner.settings, guard=self.wishes.guard)
         self.cycle.speed_scale = self.wishes.speed_scale
+        self.deadlines.wanted_ms = self.wishes.deadline_ms
         return self.goal()
 
     def start(self):
@@ -116,7 +93,8 @@ class Engine:
         self.stopped, self.fault, self._blocked = False, '', False
         self.cycle.forget()
         self.health.begin_again()
-        hooks = replace(self.hooks, goal=self._next_goal, report=self._report, failed=self._fall_back, seen=self.inputs.newest, lag_s=self._lag_s)
+        hooks = replace(self.hooks, goal=self._next_goal, deadline_s=self.deadlines.wanted_s, report=self._report, failed=self._fall_back,
+                        seen=self.inputs.newest, lag_s=self._lag_s)
         self.worker = Worker(self.planner, self.cycle, hooks, self.values['seed'])
         self.worker.allowed = True
         self.worker.start()
@@ -195,7 +173,8 @@ class Engine:
         return {'model version': getattr(backend, 'identity', ''), 'device': str(getattr(backend, 'device', 'cpu')),
                 'speed scale': f'{self.wishes.speed_scale:g}', 'shadow': self.values['shadow'],
                 'warm-up ms': '/'.join(f'{took:.0f}' for took in self.warm_up_ms),
-                **cycle_facts(self.cycle), **input_facts(self.inputs), **plan_facts(self.newest_plan, self.goal()), **self.times.facts()}
+                **cycle_facts(self.cycle), **input_facts(self.inputs), **plan_facts(self.newest_plan, self.goal()),
+                **self.deadlines.facts(), **self.times.facts()}
 
     def _block(self):
         """Brake once and stop planning."""
@@ -256,4 +235,5 @@ class Engine:
     def _report(self, plan, goal, seed):
         self.newest_plan = plan, goal
         self.times.note(plan.timing_ms)
+        self.deadlines.note(plan)
         self.hooks.report(plan, goal, seed)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffusion_planner.config import ConfigError
-from diffusion_planner.ros.wishes import locate
+from diffusion_planner.evaluation.assembly import check_backend
+from diffusion_planner.ros.wishes import locate, read_objective
 from diffusion_planner.sim.oddities import ODDITIES
 from diffusion_planner.sim.scene import default_robot
 
@@ -28,11 +29,15 @@ class SimOptions:
     objective: Path | None = None
     guard: bool = True
     oddity: str | None = None
+    backend: str = 'torch'
+    device: str = 'auto'
+    deadline_ms: float | None = None
 
 
 def check(options):
     """Refuse what cannot work before anything is started: -> guidance scale, None for the planner's own"""
     from diffusion_planner.runtime.checkpoint import verify
+    check_backend(options.backend, options.device)
     if options.oddity is not None and options.oddity not in ODDITIES:
         raise ConfigError(f'--oddity: got {options.oddity!r}, expected one of {", ".join(ODDITIES)}')
     if options.gui and sys.platform == 'linux' and not os.environ.get('DISPLAY'):
@@ -46,8 +51,7 @@ def check(options):
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
     if options.objective is not None:
-        from diffusion_planner.objectives.spec import load_objective
-        load_objective(locate(options.objective), default_robot())
+        read_objective(str(options.objective), default_robot(), options.backend, str(options.model))
     recommended = verify(options.model).get('planning', {}).get('recommended_scale')
     return recommended if options.guidance_scale is None else options.guidance_scale
 
@@ -60,12 +64,13 @@ def commands(options, scale):
     guidance = {} if scale is None else {'guidance_scale': float(scale)}
     objective = {} if options.objective is None else {'objective': str(locate(options.objective).resolve())}
     oddity = {} if options.oddity is None else {'oddity': options.oddity}
+    deadline = {} if options.deadline_ms is None else {'deadline_ms': float(options.deadline_ms)}
     # Lock-step at the pace of the wall clock: real time wherever the planner keeps up, and no episode lost to a busy machine.
     # Not the first scene yet: a seed is news to the simulator only where it differs from the last one.
     return {'sim': node('sim', {'scene_seed': options.seed + 1, 'gui': options.gui, 'lock_step': not options.realtime,
                             **objective, **oddity}),
             'planner': node('planner', {'use_sim_time': True, 'autostart': True, 'model': str(Path(options.model).resolve()),
-                                    'guard': options.guard, **guidance, **objective})}
+                                    'backend': options.backend, 'device': options.device, 'guard': options.guard, **deadline, **guidance, **objective})}
 
 
 def _yaml(value):

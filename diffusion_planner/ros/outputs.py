@@ -51,7 +51,7 @@ class Plans:
         points_m = self.engine.robot.tip_m(np.concatenate([start, plan.position_rad]))
         self._plan.publish(conversions.to_json({
             'seed': seed, 'origin_s': plan.origin_s, 'timing_ms': plan.timing_ms, 'breakdown': plan.breakdown,
-            'rejected': plan.rejected, 'points_m': points_m, 'arrival_s': float(plan.offset_s[-1]),
+            'rejected': plan.rejected, 'points_m': points_m, 'arrival_s': float(plan.offset_s[-1]), 'steps': plan.steps, 'level': plan.level,
             'guidance': guidance(plan, goal), **({'objective': asked(plan, goal)} if goal.objective is not None else {})}))
         if self._path.get_subscription_count():
             self._path.publish(conversions.to_path_markers(points_m, plan.origin_s, self.frame))

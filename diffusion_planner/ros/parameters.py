@@ -63,10 +63,13 @@ PLANNER = (
     Entry('model', 'models/panda_reach', '', 'model folder'),
     Entry('robot', 'config/panda.yaml', '', 'robot file: joint names and limits'),
     Entry('robot_description', '', '', "URDF text; the stricter of its limits and the robot file's hold, its joints are checked; empty: none"),
-    Entry('backend', 'torch', '', 'what runs the networks', choices=('torch',)),
-    Entry('device', 'auto', '', 'where they run; auto: on a GPU if there is one', choices=('auto', 'cpu', 'cuda')),
+    Entry('backend', 'torch', '', 'what runs the networks; onnx: ONNX Runtime, from the graphs that `export` wrote, without torch',
+          choices=('torch', 'onnx')),
+    Entry('device', 'auto', '', 'where they run; auto: on a GPU if there is one; tensorrt: with onnx only', choices=('auto', 'cpu', 'cuda', 'tensorrt')),
     Entry('cpu_fallback', True, '', 'go on with the CPU where the backend fails twice in a row'),
     Entry('threads', 1, '', 'CPU threads of the backend', 1, 64),
+    Entry('deadline_ms', 0.0, 'ms', 'time that a plan has, up to lead_s - min_lead_s: the steps taken by then make it; 0: as many as it takes',
+          0.0, 10_000.0, read_only=False),
     Entry('seed', 0, '', 'seed of the first plan of an episode; each plan adds one', 0, 2**31 - 1),
     Entry('guidance_scale', OWN_SCALE, '', 'how strongly the reward pulls the plan; 0: not at all, -1: as the model recommends',
           -1.0, 100.0, read_only=False),
@@ -168,6 +171,13 @@ def settings(kind, given):
         return kind(**{field.name: given[field.name] for field in fields(kind) if field.name in given})
     except ValueError as error:
         raise ConfigError(f'parameter {error}') from None
+
+
+def check_deadline(given):
+    """Refuse a deadline after which no plan would be in time. Raises ConfigError."""
+    most_ms = 1000 * (given['lead_s'] - given['min_lead_s'])
+    if given['deadline_ms'] > most_ms + 1e-6:
+        raise ConfigError(f'parameter deadline_ms: got {given["deadline_ms"]:g}, expected 0 for none, or at most lead_s - min_lead_s = {most_ms:g} ms')
 
 
 def picture_size(text):

@@ -166,7 +166,8 @@ class PlannerNode(LifecycleNode):
         if self.engine is not None:
             self.engine.wish(changes)
         elif 'objective' in changes:
-            read_objective(changes['objective'], config.load(Robot, locate(self.get_parameter('robot').value)))
+            robot, *source = (self.get_parameter(name).value for name in ('robot', 'backend', 'model'))
+            read_objective(changes['objective'], config.load(Robot, locate(robot)), *source)
 
     def _set_guidance(self, request, response):
         if self.engine is not None:

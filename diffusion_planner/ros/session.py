@@ -108,8 +108,9 @@ class Session:
         """Run every episode. Raises ChildDied, NoAnswer or Interrupted; rows keep what was measured until then."""
         options = self.options
         title = ', '.join(filter(None, (
-            str(options.model), f'guidance scale {report.number(self.scale, "{:g}")}', '' if options.guard else 'no guard',
-            f'objective {options.objective}' if options.objective else '', options.oddity, f'ROS domain {self.domain}')))
+            str(options.model), options.backend, f'guidance scale {report.number(self.scale, "{:g}")}', '' if options.guard else 'no guard',
+            f'objective {options.objective}' if options.objective else '', f'deadline {options.deadline_ms:g} ms' if options.deadline_ms else '',
+            options.oddity, f'ROS domain {self.domain}')))
         with running(commands(options, self.scale), self.folder, self.interrupts.in_a_hurry) as self.children, \
                 contextlib.closing(Monitor(self.domain, self.robot.joint_names)) as self.monitor, \
                 report.View(self.console, title) as self.view:

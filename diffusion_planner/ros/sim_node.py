@@ -77,7 +77,7 @@ class SimNode(Node):
                                interpolate_from_desired_state=self.values['interpolate_from_desired_state'])
         robot = config.load(Robot, locate(self.values['robot']))
         gui = self.values['gui'] and number == 0     # PyBullet has one window in a process
-        return ArmEnv(settings, robot, gui, read_zones(self.values['objective'], robot))
+        return ArmEnv(settings, robot, gui, read_zones(self.values['objective']))
 
     def _change(self, changes):
         if 'scene_seed' in changes:

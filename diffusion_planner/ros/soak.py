@@ -30,6 +30,8 @@ class SoakOptions:
     seed: int = 0
     json: Path | None = None
     domain: int | None = None
+    backend: str = 'torch'
+    device: str = 'auto'
 
 
 def run_soak(options, planner=None):
@@ -42,7 +44,9 @@ def run_soak(options, planner=None):
         raise ConfigError(f'--json {options.json}: is a folder; expected the name of a file')
     soak, status, rig = Soak(options, Console()), 0, None
     try:
-        with rigged(real_time(options.model, options.seed, 'inject:=true', f'inject_seed:={options.seed}', planner=planner), options.domain) as rig:
+        lines = real_time(options.model, options.seed, 'inject:=true', f'inject_seed:={options.seed}', planner=planner,
+                          backend=options.backend, device=options.device)
+        with rigged(lines, options.domain) as rig:
             soak.run(rig)
     except Interrupted:
         status = 128 + rig.interrupts.number

@@ -34,16 +34,19 @@ def pause(seconds):
     yield from until(lambda: False, seconds)
 
 
-def real_time(model, seed, *sim_parameters, planner=None):
-    """Write the command lines of a simulator that waits for nobody and of its planner, or of another one: -> {name: command}"""
-    lines = commands(SimOptions(model=model, seed=seed, realtime=True), None)
+def real_time(model, seed, *sim_parameters, planner=None, **planning):
+    """Write the command lines of a simulator that waits for nobody and of its planner, or of another one: -> {name: command}
+
+    planning: those of SimOptions that the planner is run with, as backend.
+    """
+    lines = commands(SimOptions(model=model, seed=seed, realtime=True, **planning), None)
     extra = [part for parameter in sim_parameters for part in ('-p', parameter)]
     return {'sim': lines['sim'] + extra, 'planner': planner or lines['planner']}
 
 
-def on_the_wall_clock(model, seed):
+def on_the_wall_clock(model, seed, **planning):
     """Write the command lines of both with system time for stamps and no /clock, as on a real arm: -> {name: command}"""
-    lines = real_time(model, seed, 'wall_time:=true')
+    lines = real_time(model, seed, 'wall_time:=true', **planning)
     lines['planner'] = [*lines['planner'], '-p', 'use_sim_time:=false']      # the last word holds
     return lines
 

@@ -38,7 +38,7 @@ class Stalling:
         self.robot, self.joint_names, self.settings, self.made = robot, robot.joint_names, PlannerSettings(), 0
         self._work, self.stalls = WORK[kind](), stalls
 
-    def plan(self, observation, goal, seed):
+    def plan(self, observation, goal, seed, deadline_s=None):
         self.made += 1
         if self.made > WARM_UP and self.made % 2:
             begun_s = time.monotonic()

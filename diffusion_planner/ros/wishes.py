@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffusion_planner.files import find
+from diffusion_planner.objectives import written
 
 
 def locate(path):
@@ -13,18 +14,27 @@ def locate(path):
         return Path(path)
 
 
-def read_objective(text, robot):
-    """Read what a parameter `objective` names, a file or YAML text: -> Objective, or None for ''. Raises ConfigError."""
+def read_objective(text, robot, backend='torch', model=None):
+    """Read what a parameter `objective` names, a file or YAML text: -> an objective, or None for ''. Raises ConfigError.
+
+    With backend onnx it is what was exported for that model's folder, which needs no torch.
+    """
     if not text:
         return None
+    if backend == 'onnx':
+        from diffusion_planner.runtime.exported_objective import load_exported
+        return load_exported(_located(text), robot, locate(model))
     from diffusion_planner.objectives.spec import load_objective
-    return load_objective(text if '\n' in text or ': ' in text else locate(text), robot)
+    return load_objective(_located(text), robot)
 
 
-def read_zones(text, robot):
+def read_zones(text):
     """Read the keep_out zones of what read_objective reads: -> tuple of Zone"""
-    objective = read_objective(text, robot)
-    return () if objective is None else objective.zones
+    return written.read_spec(_located(text))[0].keep_out if text else ()
+
+
+def _located(text):
+    return text if '\n' in text or ': ' in text else locate(text)
 
 
 @dataclass(frozen=True)
@@ -35,16 +45,21 @@ class Wishes:
     guard: bool
     objective: object | None
     speed_scale: float = 1.0
+    deadline_ms: float = 0.0
+    backend: str = 'torch'     # these two say what an objective is read for
+    model: str = ''
 
     @classmethod
     def of(cls, values, robot):
         """Read them off parameter values. Raises ConfigError."""
-        return cls(values['guidance_scale'], values['guard'], read_objective(values['objective'], robot), values['speed_scale'])
+        source = values['backend'], values['model']
+        return cls(values['guidance_scale'], values['guard'], read_objective(values['objective'], robot, *source), values['speed_scale'],
+                   values['deadline_ms'], *source)
 
     def changed(self, changes, robot, position_rad):
         """Change some, name to parameter value: -> Wishes. Raises ConfigError for an objective that is no use where the arm stands."""
         if 'objective' in changes:
-            changes = {**changes, 'objective': read_objective(changes['objective'], robot)}
+            changes = {**changes, 'objective': read_objective(changes['objective'], robot, self.backend, self.model)}
         wanted = replace(self, **changes)
         if 'objective' in changes:
             wanted.check_start(position_rad)

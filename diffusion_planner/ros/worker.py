@@ -19,6 +19,7 @@ class Hooks:
     report: Callable                        # plan, goal, seed -> None, to people
     log: Callable[[str], None]
     goal: Callable | None = None            # -> Goal, once per plan
+    deadline_s: Callable = lambda: None     # -> how long the plan may take, None: as long as it takes; after `goal`
     failed: Callable | None = None          # the planner raised twice in a row: text -> None
     lag_s: Callable = float                 # -> how far the node's time is behind the joint states, as /clock may be
     seen: Callable = dict                   # -> what became of the newest picture until now, in milliseconds
@@ -36,7 +37,8 @@ class Worker(threading.Thread):
     def __init__(self, planner, cycle, hooks, first_seed):
         super().__init__(name='planning', daemon=True)
         self.planner, self.cycle, self.hooks, self.seed, self.first_seed = planner, cycle, hooks, first_seed, first_seed
-        self.allowed, self.not_before_s, self.waiting_for = False, 0.0, ''
+        self.allowed, self.not_before_s = False, 0.0
+        self.waiting_for = 'waiting for the first look at the sensors'     # so that nobody is told all is well before it is known
         self._next_s, self._once, self._reset, self._ending = 0.0, False, False, False
         self._wake, self._busy_since, self._failures = threading.Event(), None, 0
 
@@ -122,7 +124,7 @@ class Worker(threading.Thread):
         goal = self.hooks.goal()
         watch.lap('observe')
         try:
-            plan = self.planner.plan(observation, goal, seed)
+            plan = self.planner.plan(observation, goal, seed, self.hooks.deadline_s())
         except NoSafeCandidate as refused:
             self.cycle.refuse(refused)
             if not isinstance(refused, StrangeScene):   # which no other seed makes familiar: that waits for the next period

@@ -46,11 +46,14 @@ class OfTokens:
 
 
 class Perceptron:
-    """A trained perceptron with SiLUs, or M of one shape side by side: what nets.heads.perceptron builds."""
+    """A trained perceptron with SiLUs, or M of one shape side by side: what nets.heads.perceptron builds.
+
+    Their last layers may differ in width; the narrow ones give zeros beyond theirs.
+    """
 
     def __init__(self, networks):
         layers = zip(*([layer for layer in network if isinstance(layer, nn.Linear)] for network in networks))
-        stacked = [(torch.stack([part.weight for part in level]).detach(), torch.stack([part.bias for part in level])[:, None].detach())
+        stacked = [(_stack([part.weight for part in level]).detach(), _stack([part.bias for part in level])[:, None].detach())
                    for level in layers]
         self.back = [weight for weight, _ in stacked]                                        # [M, after, before]
         self.forth = [(weight.transpose(1, 2).contiguous(), bias) for weight, bias in stacked]
@@ -71,6 +74,12 @@ class Perceptron:
         for weight, slope in zip(self.back[:0:-1], reversed(slopes)):
             gradient = torch.bmm(gradient, weight) * slope
         return torch.bmm(gradient, self.back[0]).sum(0)
+
+
+def _stack(values):
+    """Stack tensors whose first axes may differ in size: the shorter ones get zeros."""
+    longest = max(len(value) for value in values)
+    return torch.stack([nn.functional.pad(value, (*(0, 0) * (value.ndim - 1), 0, longest - len(value))) for value in values])
 
 
 def unfamiliarity(head, margin):

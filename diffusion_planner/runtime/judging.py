@@ -4,9 +4,9 @@ import torch
 
 from diffusion_planner.diffusion.noise import add_noise
 from diffusion_planner.objectives.terms import mismatch
+from diffusion_planner.runtime import figures
 from diffusion_planner.runtime.pressure import restraints
 
-STEP_TOLERANCE = 0.03   # network space; what a step of imagined tokens may miss on top of what play does
 PATH_POINTS = 4         # postures that are looked at between two tokens
 
 
@@ -91,8 +91,8 @@ class Judging:
             pixels = torch.from_numpy(np.ascontiguousarray(observation.pictures[-1][0]))[None].to(self.device)
             latent = self._latent(observation.pictures[-1][0], (0, key))[None]
             missed = self.network.strangeness.missed(self.network.decoder(latent), pixels)
-            figures = self.network.strangeness(pixels, missed, latent)[0].tolist()
-            self.judged = key, dict(zip(self.network.strangeness.FIGURES, figures))
+            found = self.network.strangeness(pixels, missed, latent)[0].tolist()
+            self.judged = key, dict(zip(self.network.strangeness.FIGURES, found))
         return self.judged[1]
 
     @torch.no_grad()
@@ -100,13 +100,12 @@ class Judging:
         """Denoising residual of far tokens given the context, in units of the held-out 99 % quantile: -> numpy [B]"""
         table, batch = self.planning['typicality'], len(offset_s)
         known, level, seconds = context.repeat(batch)
-        noise = torch.randn(far.shape, generator=torch.Generator().manual_seed(seed + 1)).to(self.device)
+        noise = self._noise(seed + 1, batch, 1)
         far_level = torch.full((batch, 1), float(table['level']), device=self.device)
         estimate = self.denoise(torch.cat([known, add_noise(far, noise, far_level)], 1), torch.cat([level, far_level], 1),
                                         torch.cat([seconds, torch.tensor(offset_s, device=self.device)[:, None]], 1))
         residual = (estimate[:, -1] - far[:, 0])[:, self.layout.motion].square().mean(-1).sqrt().cpu().numpy()
-        band = np.clip(np.searchsorted(table['band_s'], offset_s, side='right') - 1, 0, len(table['q99']) - 1)
-        return residual / np.array(table['q99'])[band]
+        return figures.typicality(residual, offset_s, table)
 
     @torch.no_grad()
     def consistency(self, context, tokens, offset_s):
@@ -133,4 +132,4 @@ class Judging:
         gap_s = np.diff(offset_s, axis=1, prepend=0.0)
         missed = mismatch(path[..., self.layout.position], path[..., self.layout.velocity], torch.tensor(gap_s, dtype=torch.float32))
         missed = (missed / self.network.normalizer.spread[self.layout.position]).amax(-1).cpu().numpy()
-        return (missed / (np.interp(gap_s, table['gap_s'], table['q999']) + STEP_TOLERANCE)).max(1)
+        return figures.mismatch(missed, gap_s, table)

@@ -13,11 +13,10 @@ from diffusion_planner.diffusion.guidance import Restraint, guide
 from diffusion_planner.nets.heads import HeadStack, pessimistic
 from diffusion_planner.objectives.motion import Motion
 from diffusion_planner.runtime.gradients import OfTokens, Shortfalls, unfamiliarity
+from diffusion_planner.runtime.schedule import FREE, PULL
 
-PULL = 0.1     # what scale 1 means: the metric head is so sharp that more leaves the prior no say in the last steps
 FAMILIAR_MARGIN = 1.0   # log-odds above the floor from which on a posture is left alone
 TEMPERATURE = 0.01      # of the least distance and the like while they pull, in the unit of each
-FREE = 1e9     # a trust region that is none
 
 
 class Pressure:
@@ -157,7 +156,9 @@ class Pressure:
         seconds = torch.cat([torch.zeros_like(offset_s[:, :1]), offset_s], 1)
 
         def asked(tokens, _level):
-            return scale * objective.guidance(self.motion(tokens[:, count - 1:], seconds, objective.kinematics), TEMPERATURE)
+            # From where the arm is, whatever the denoiser makes of a context whose pictures are doubtful.
+            path = torch.cat([context.origin[:, None].expand(len(tokens), -1, -1), tokens[:, count:]], 1)
+            return scale * objective.guidance(self.motion(path, seconds, objective.kinematics), TEMPERATURE)
         return asked
 
 

@@ -12,9 +12,9 @@ from diffusion_planner.diffusion.samplers import MultistepStep, ddim_step, ddpm_
 from diffusion_planner.runtime import checkpoint
 from diffusion_planner.runtime.judging import Judging
 from diffusion_planner.runtime.pressure import Pressure
+from diffusion_planner.runtime.schedule import PICTURES_ALONE, draw, fresh
 
 CACHED_PICTURES = 64
-PICTURES_ALONE = 0.5     # the level of a token whose joints are known and whose pictures are not
 
 
 class Context:
@@ -111,48 +111,60 @@ class TorchBackend(Judging):
     def imagine_far(self, context, offset_s, goal, settings, seed, warm=None, stop=None):
         """Denoise a far token per arrival time, pulled towards reward: -> far [B, 1, D]; `stop`: see planning.pace
 
-        The last rows start from the last plan's far token (warm [W, D], noised to settings.warm_level), the others from noise.
+        The last settings.warm_samples rows start from the last plan's far token (warm [D], noised to settings.warm_level).
         """
-        batch, generator = len(offset_s), torch.Generator().manual_seed(seed)
+        batch = len(offset_s)
         known, level, seconds = context.repeat(batch)
         far_s = torch.tensor(offset_s, device=self.device)[:, None]
-        noise = torch.randn(batch, 1, self.layout.width, generator=generator).to(self.device)
+        noise = self._noise(seed, batch, 1)
         far_level = torch.ones_like(far_s)
         if warm is not None:
-            far_level[-len(warm):] = settings.warm_level
-            noise[-len(warm):] = add_noise(warm[:, None], noise[-len(warm):], far_level[-len(warm):])
+            far_level[-settings.warm_samples:] = settings.warm_level
+            noise[-settings.warm_samples:] = add_noise(warm, noise[-settings.warm_samples:], far_level[-settings.warm_samples:])
         return self._sample(self.pressure.on_far(self.denoise, context, settings), context, torch.cat([known, noise], 1),
                             _matrix(level, far_level, settings.far_steps, settings.bend), torch.cat([seconds, far_s], 1),
-                            settings, generator, stop)[:, -1:]
+                            settings, seed, stop)[:, -1:]
 
-    def _sample(self, denoise, context, noisy, matrix, offset_s, settings, generator, stop):
+    def _noise(self, seed, *shape):
+        """Draw noise with numpy, so that a seed means the same to every backend: -> [*shape, D]"""
+        return torch.from_numpy(draw(seed, *shape, self.layout.width)).to(self.device)
+
+    def _fresh(self, seed, known):
+        """Make what draws the noise of each step, none for known tokens: -> function of tokens [B, T, D]"""
+        random = fresh(seed)
+
+        def draw_like(tokens):
+            imagined = torch.from_numpy(random(len(tokens), tokens.shape[1] - known, tokens.shape[2])).to(self.device)
+            return torch.cat([torch.zeros_like(tokens[:, :known]), imagined], 1)
+        return draw_like
+
+    def _sample(self, denoise, context, noisy, matrix, offset_s, settings, seed, stop):
         """Sample with the sampler of the settings, the context held. `stop` is asked after every step."""
         ending = None if stop is None else lambda *_: stop()
         step = {'multistep': MultistepStep(), 'ddim': ddim_step, 'ddpm': ddpm_step}[settings.sampler]
-        fresh = generator if settings.sampler == 'ddpm' else None
-        return sample(_holding(denoise, context), noisy, matrix, offset_s, step, fresh, ending)
+        noise = self._fresh(seed, context.tokens.shape[1]) if settings.sampler == 'ddpm' else None
+        return sample(_holding(denoise, context), noisy, matrix, offset_s, step, noise, ending)
 
     @torch.no_grad()
     def fill_in(self, context, far, chosen, offset_s, settings, seed, warm=None, stop=None):
         """Denoise the tokens between the origin and each chosen far token, both ends known: -> [P, F + 1, D]
 
-        Where warm [P, F, D] is not NaN the tokens start from it, noised to settings.warm_level, and else from noise.
+        warm: tokens [F, D] and which rows [P] bool start from them, noised to settings.warm_level; all else starts from noise.
         """
         count, fill = len(chosen), settings.fill_in
         known, level, seconds = context.repeat(count)
         far_s = torch.tensor(offset_s[chosen], device=self.device)[:, None]
         share = torch.arange(1, fill + 2, device=self.device) / (fill + 1)
-        generator = torch.Generator().manual_seed(seed + 2)
-        noise = torch.randn(count, fill, self.layout.width, generator=generator).to(self.device)
+        noise = self._noise(seed + 2, count, fill)
         between = torch.ones(count, fill, device=self.device)
         if warm is not None:
-            has = ~warm.isnan().any(-1)
-            between = torch.where(has, settings.warm_level, between)
-            noise = torch.where(has[..., None], add_noise(warm.nan_to_num(), noise, between), noise)
+            tokens, rows = warm
+            between[rows] = settings.warm_level
+            noise[rows] = add_noise(tokens, noise[rows], between[rows])
         imagined = torch.cat([between, torch.zeros_like(far_s)], 1)
         return self._sample(self.pressure.on_path(self.denoise, context, far_s * share, settings), context, torch.cat([known, noise, far[chosen]], 1),
                             _matrix(level, imagined, settings.fill_steps, settings.bend), torch.cat([seconds, far_s * share], 1),
-                            settings, generator, stop)[:, -fill - 1:]
+                            settings, seed + 2, stop)[:, -fill - 1:]
 
     def network_tokens(self, position_rad, velocity_rad_s, latent):
         """Bring a decoded plan back to network space: position, velocity [T, J], latent [T, Z] (network space) -> [T, D]"""

@@ -19,18 +19,20 @@ class Swing:
 
     def __init__(self, robot, values=None):
         self.joint_names, self.robot, self.resets, self.count = robot.joint_names, robot, 0, 0
-        self.settings, self.made = PlannerSettings(), []     # (guard, goal) of every plan
+        self.settings, self.made, self.deadlines_s = PlannerSettings(), [], []     # (guard, goal) of every plan, and how long it may take
 
-    def plan(self, observation, goal, seed):
+    def plan(self, observation, goal, seed, deadline_s=None):
         self.count += 1
         self.made.append((self.settings.guard, goal))
+        self.deadlines_s.append(deadline_s)
         position_rad = np.tile(observation.position_rad[-1], (len(self.offset_s), 1))
         speed_rad_s = self.sweep_rad * self.direction(observation, seed)
         position_rad[:, -1] += speed_rad_s * self.offset_s
         velocity_rad_s = np.zeros_like(position_rad)
         velocity_rad_s[:, -1] = speed_rad_s
         return ImaginedPlan(observation.origin_s, self.offset_s, position_rad, velocity_rad_s, np.zeros((len(self.offset_s), 2)),
-                            {'reward': 0.5, 'judge': 0.5, 'typicality': 0.1, **self.judged(goal)}, {}, {'total': 1.0})
+                            {'reward': 0.5, 'judge': 0.5, 'typicality': 0.1, 'steps': 2.5, **self.judged(goal)}, {}, {'total': 1.0},
+                            np.full(len(self.offset_s), 0.5 if deadline_s else 0.0), {'far': 4, 'fill': 2 if deadline_s else 4})
 
     def direction(self, observation, seed):
         return 1 if seed % 8 < 4 else -1
@@ -60,10 +62,10 @@ class Strange(Hold):
 
     bright = 128
 
-    def plan(self, observation, goal, seed):
+    def plan(self, observation, goal, seed, deadline_s=None):
         if observation.pictures[-1].mean() > self.bright and self.settings.strange_limit < 3.1:
             raise StrangeScene({'picture': 3.1, 'latent': 0.4})
-        return super().plan(observation, goal, seed)
+        return super().plan(observation, goal, seed, deadline_s)
 
 
 class Wayward(Swing):
@@ -81,12 +83,12 @@ class Wayward(Swing):
     def order(self):
         return self.orders.read_text() if self.orders.exists() else ''
 
-    def plan(self, observation, goal, seed):
+    def plan(self, observation, goal, seed, deadline_s=None):
         order = self.order()
         if order.startswith('once '):
             order, self.done = '' if order == self.done else order.removeprefix('once '), order
         self.obey(order)
-        plan = super().plan(observation, goal, seed)
+        plan = super().plan(observation, goal, seed, deadline_s)
         self.spoil(plan, order)
         for index, camera in enumerate(self.cameras):
             doubt = 0.0 if observation.picture_level is None else observation.picture_level[-1, index]

@@ -78,6 +78,35 @@ def test_plans_are_made_under_the_wishes_of_the_moment(rig):
     assert rig.planner.made[-1][0] and rig.planner.made[-1][1].objective is None
 
 
+def test_plans_get_the_deadline_of_the_moment_and_say_what_became_of_it(rig):
+    rig = rig(deadline_ms=40.0)
+    rig.engine.start()
+    rig.until(lambda *_: rig.reports)
+    assert rig.planner.deadlines_s == [None, None, 0.04]       # the warm-up has none
+    facts = rig.engine.facts()
+    assert (facts['deadline ms'], facts['deadline kept'], facts['sampling steps'], facts['noise left']) == ('40', '1 of 1', 'far 4, fill 2', '0.50')
+    assert facts['plan steps'] == '2.500'                      # the judgement of that name
+    rig.engine.wish({'deadline_ms': 0.5})                      # less than the millisecond that its plans say they took
+    count = len(rig.reports)
+    rig.until(lambda *_: len(rig.reports) > count + 1)
+    assert rig.planner.deadlines_s[-1] == 0.0005 and not rig.engine.facts()['deadline kept'].startswith(str(len(rig.reports)))
+    rig.engine.wish({'deadline_ms': 0.0})
+    count = len(rig.reports)
+    rig.until(lambda *_: len(rig.reports) > count + 1)
+    assert rig.planner.deadlines_s[-1] is None
+    assert rig.engine.facts()['deadline ms'] == 'none' and rig.engine.facts()['noise left'] == '0.00'
+
+
+def test_a_deadline_that_leaves_no_time_to_hand_over_is_refused(rig):
+    with pytest.raises(ConfigError, match='deadline_ms: got 241, expected 0 for none, or at most lead_s - min_lead_s = 240 ms'):
+        rig(deadline_ms=241.0)
+    rig = rig(deadline_ms=240.0)
+    before = rig.engine.wishes
+    with pytest.raises(ConfigError, match='deadline_ms: got 500'):
+        rig.engine.wish({'deadline_ms': 500.0, 'guard': False})
+    assert rig.engine.wishes is before
+
+
 @pytest.mark.parametrize('objective, said', [
     ('nowhere.yaml', 'nowhere.yaml'), ('keep_in: []\n', "unknown key 'keep_in'"), (HERE, "'here' fails at the start state"),
 ])
@@ -101,7 +130,7 @@ def test_an_objective_that_is_broken_where_the_arm_stands_is_not_started_with(ri
 
 def test_what_cannot_be_met_from_here_is_told_where_plans_are_refused(rig):
     class Refusing(planners.Hold):
-        def plan(self, observation, goal, seed):
+        def plan(self, observation, goal, seed, deadline_s=None):
             raise NoSafeCandidate({'objective: here': 3})
     rig = rig(Refusing, objective=HERE)
     rig.engine.start()             # before any joint state, as with autostart
@@ -159,12 +188,12 @@ def test_facts_say_what_was_asked_and_what_held_it_back(rig):
 
 def test_objectives_are_found_like_models(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert read_objective('', ROBOT) is None and read_zones('', ROBOT) == ()
+    assert read_objective('', ROBOT) is None and read_zones('') == ()
     assert read_objective('config/objectives/keep_out.yaml', ROBOT).name == 'keep_out'
-    assert [zone.name for zone in read_zones('config/objectives/keep_out.yaml', ROBOT)] == ['fixture', 'cup']
-    assert [zone.name for zone in read_zones(FAR, ROBOT)] == ['cellar']
+    assert [zone.name for zone in read_zones('config/objectives/keep_out.yaml')] == ['fixture', 'cup']
+    assert [zone.name for zone in read_zones(FAR)] == ['cellar']
     with pytest.raises(ConfigError, match='No such file'):
-        read_zones('nowhere.yaml', ROBOT)
+        read_zones('nowhere.yaml')
 
 
 @pytest.fixture
@@ -175,10 +204,10 @@ def steps(monkeypatch):
 class Failing(planners.Swing):
     """Raises in every plan but those of the warm-up."""
 
-    def plan(self, observation, goal, seed):
+    def plan(self, observation, goal, seed, deadline_s=None):
         if self.count >= 2:
             raise RuntimeError('out of memory')
-        return super().plan(observation, goal, seed)
+        return super().plan(observation, goal, seed, deadline_s)
 
 
 def loader(*kinds):

@@ -1,6 +1,7 @@
 """The planner node's parameters that change while it runs, in this process: what is refused, why, and what stays."""
 import json
 import os
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 import rclpy
 from rclpy.parameter import Parameter
 
+from diffusion_planner.config import ConfigError
 from diffusion_planner.records import JointReading
+from diffusion_planner.ros.engine import load_shipped
 from diffusion_planner.ros.planner_node import PlannerNode
 
 FAR = 'keep_out:\n  - {name: cellar, centre_m: [0, 0, -9], radius_m: 1.0}'
@@ -91,9 +94,37 @@ def test_the_plan_that_goes_out_is_finite_and_says_under_what_it_was_made(make):
     assert sent[-1]['guidance'] == {'requested': 2.0, 'in_force': 0.5, 'held_back_by': 'typicality'} and 'objective' not in sent[-1]
     assert change(node, objective=FAR) == ''
     node.engine._report(*planned(node, {'doubt': float('nan'), 'steps': float('-inf'), 'ease': float('nan')}), 8)
+    assert sent[-1]['steps'] == {'far': 4, 'fill': 4} and sent[-1]['level'] == [0.0] * 10
     assert sent[-1]['objective'] == {'name': 'objective', 'terms': {'cellar': {'robustness': 0.125, 'share': 1.0}}}
     assert sent[-1]['guidance']['held_back_by'] == 'curvature'
     assert (sent[-1]['breakdown']['doubt'], sent[-1]['breakdown']['steps'], sent[-1]['breakdown']['reward']) == (None, None, 0.5)
+
+
+@pytest.mark.parametrize('given, said', [
+    (('backend:=onnx', 'device:=tensorrt'), 'configure: device: got tensorrt, but this onnxruntime has no TensorrtExecutionProvider, only '),
+    (('backend:=torch', 'device:=tensorrt'), "configure: device: got 'tensorrt' with backend torch, expected one of auto, cpu, cuda"),
+    (('deadline_ms:=250.0',), 'configure: parameter deadline_ms: got 250, expected 0 for none, or at most lead_s - min_lead_s = 240 ms'),
+])
+def test_what_cannot_go_together_fails_configure_in_one_line(make, monkeypatch, given, said):
+    monkeypatch.setitem(sys.modules, 'onnxruntime', SimpleNamespace(get_available_providers=lambda: ['CPUExecutionProvider']))
+    node = make(*given, load=load_shipped)
+    node.trigger_configure()
+    assert node.engine is None and node.cause.startswith(said) and len(node.cause.splitlines()) == 1
+
+
+def test_a_backend_that_nobody_knows_is_no_value_of_the_parameter(make):
+    with pytest.raises(ConfigError, match="^parameter backend: got 'caffe', expected one of torch, onnx$"):
+        make('backend:=caffe')
+
+
+def test_the_deadline_changes_while_the_node_runs(make):
+    node = make('deadline_ms:=20.0')
+    node.trigger_configure()
+    assert node.engine.wishes.deadline_ms == 20.0
+    assert 'deadline_ms: got 300, expected 0 for none' in change(node, deadline_ms=300.0, guard=False)
+    assert 'out of range' in change(node, deadline_ms=-1.0)
+    assert node.engine.wishes.deadline_ms == 20.0 and node.engine.wishes.guard
+    assert change(node, deadline_ms=0.0) == '' and node.engine.wishes.deadline_ms == 0.0
 
 
 def planned(node, figures=None):

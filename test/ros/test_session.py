@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from diffusion_planner.config import ConfigError  # noqa: E402
-from diffusion_planner.ros import children, domains, options, session  # noqa: E402
+from diffusion_planner.ros import children, domains, options, session, soak_rig  # noqa: E402
 
 FAKES = Path(__file__).parent / 'fake_nodes.py'
 # A session in a process of its own, so that it can be interrupted: model and nodes are the only things that are not real.
@@ -141,6 +141,10 @@ def test_bad_options_are_refused_before_anything_starts(tmp_path, monkeypatch):
         session.run_sim(session.SimOptions(model=tmp_path, seed=999_999))
     with pytest.raises(ConfigError, match='is a folder'):
         session.run_sim(session.SimOptions(model=tmp_path, json=tmp_path))
+    with pytest.raises(ConfigError, match="^backend: got 'caffe', expected one of torch, onnx$"):
+        session.run_sim(session.SimOptions(model=tmp_path, backend='caffe'))
+    with pytest.raises(ConfigError, match="^device: got 'tensorrt' with backend torch"):
+        session.run_sim(session.SimOptions(model=tmp_path, device='tensorrt'))
     with pytest.raises(ConfigError, match="--oddity: got 'fog', expected one of target_off_table, "):
         session.run_sim(session.SimOptions(model=tmp_path, oddity='fog'))
     (tmp_path / 'bad.yaml').write_text('keep_in: []')
@@ -156,7 +160,16 @@ def test_commands_carry_parameters_as_rcl_reads_them(tmp_path):
     assert "model:='/tmp/it''s a model'" in lines['planner'] and 'guidance_scale:=1.0' in lines['planner']
     plain = options.commands(options.SimOptions(model=tmp_path), None)
     assert not any(word in part for lines in plain.values() for part in lines for word in ('guidance', 'objective', 'oddity'))
-    assert 'guard:=true' in plain['planner']
+    assert 'guard:=true' in plain['planner'] and not any('deadline' in part for part in plain['planner'])
+    hurried = options.commands(options.SimOptions(model=tmp_path, backend='onnx', device='cpu', deadline_ms=15), None)
+    assert {"backend:='onnx'", "device:='cpu'", 'deadline_ms:=15.0'} <= set(hurried['planner'])
+    assert hurried['sim'] == plain['sim']
+
+
+def test_rigs_hand_on_what_the_planner_is_run_with(tmp_path):
+    for lines in (soak_rig.real_time(tmp_path, 3, backend='onnx'), soak_rig.on_the_wall_clock(tmp_path, 3, backend='onnx', deadline_ms=20.0)):
+        assert "backend:='onnx'" in lines['planner'] and "backend:='onnx'" not in lines['sim']
+    assert 'deadline_ms:=20.0' in lines['planner']
 
 
 def test_objective_goes_to_both_nodes_and_the_oddity_to_the_simulator(tmp_path, monkeypatch):

@@ -21,8 +21,8 @@ class Flawed(planners.Swing):
 
     broken = True
 
-    def plan(self, observation, goal, seed):
-        plan = super().plan(observation, goal, seed)
+    def plan(self, observation, goal, seed, deadline_s=None):
+        plan = super().plan(observation, goal, seed, deadline_s)
         if self.broken and self.count > 4:
             plan.position_rad[3, 2] = np.nan
         return plan

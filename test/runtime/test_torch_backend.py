@@ -55,7 +55,7 @@ def test_a_plan_has_the_shapes_it_promises(backend, observation):
     assert (np.diff(plan.offset_s) > 0).all() and plan.offset_s[0] > 0
     assert plan.offset_s[-1] == pytest.approx(plan.breakdown['arrival_s'])
     assert backend.picture(plan.latent[-1]).shape == (96, 96, 3)
-    assert set(plan.timing_ms) == {'encode', 'far', 'fill', 'choose', 'total'}
+    assert set(plan.timing_ms) == {'encode', 'far', 'fill', 'decode', 'choose', 'total'}
 
 
 def test_what_stands_behind_a_token_at_level_one_does_not_matter(backend, observation):

@@ -1,0 +1,105 @@
+"""What exported graphs say about imagined tokens, once they are imagined; see runtime.judging for what each figure means."""
+import numpy as np
+
+from diffusion_planner.objectives.terms import mismatch
+from diffusion_planner.runtime import figures, schedule
+
+STRANGE = ('colours', 'picture', 'latent', 'missing')     # nets.strangeness.Strangeness.FIGURES
+
+
+class Colours:
+    """Which colours play shows where, as nets.strangeness.Strangeness has it, from its stored tables."""
+
+    def __init__(self, weights):
+        self.known, self.signature, self.limit = (weights[f'strangeness.{name}'] for name in ('known', 'signature', 'limit'))
+        self.bit = np.arange(8, dtype=np.uint8)
+        self.known = (self.known[:, :, None] >> self.bit & 1).reshape(len(self.known), -1).astype(bool)      # [cells, colours]
+        cells = int(round(len(self.known) ** 0.5))
+        self.grid = cells
+
+    def unknown(self, pixels):
+        """Count pixels whose colour play never showed there: pixels [Y, X, 3] uint8 -> number"""
+        code = _code(pixels, 8)
+        rows, columns = (np.arange(size) * self.grid // size for size in code.shape)
+        return float((~self.known[rows[:, None] * self.grid + columns, code]).sum())
+
+    def is_missing(self, pixels):
+        """Whether something that is nearly always there is not to be seen: pixels [Y, X, 3] uint8 -> bool"""
+        seen = np.zeros(len(self.signature), bool)
+        seen[_code(pixels, 4)] = True
+        return bool((self.signature & ~seen).any())
+
+
+def _code(pixels, steps):
+    """Number the colours of pixels: [Y, X, 3] uint8 -> [Y, X] in [0, steps^3)"""
+    level = (pixels // (256 // steps)).astype(np.int64)
+    return (level[..., 0] * steps + level[..., 1]) * steps + level[..., 2]
+
+
+class Judging:
+    """Judgements of one model; for a class that has graphs, planning, layout, config, mean, spread, latents, judged, paths and pressure."""
+
+    def judge_far(self, context, far, offset_s, seed, typicality=True):
+        """Judge far tokens: see runtime.judging.Judging.judge_far -> {name: numpy [B]}"""
+        read, tokens = context.read, far[:, 0]
+        found = self.graphs.judge_far(far=tokens, origin=context.origin, far_s=np.asarray(offset_s, np.float32), places=read['places'],
+                                      widths=read['widths'], judge_place=read['judge_place'], judge_width=read['judge_width'])
+        said = found['said']
+        scale, restraint = context.pressure or (0.0, None)
+        return {'reward': said[0].copy(), 'panel': said.mean(0), 'doubt': said.std(0), 'judge': found['judge'].copy(),
+                'typicality': self.typicality(context, far, offset_s, seed) if typicality else np.zeros(len(far)),
+                'reach': found['reach'].copy(), **self.pressure.asked_at_end(context, far),
+                **({} if restraint is None else restraint.figures(scale))}
+
+    def typicality(self, context, far, offset_s, seed):
+        """Denoising residual of far tokens given the context, in units of the held-out 99 % quantile: -> numpy [B]"""
+        table, offset_s = self.planning['typicality'], np.asarray(offset_s, np.float32)
+        level = np.full((len(far), 1), float(table['level']), np.float32)
+        noisy = schedule.add_noise(far, schedule.draw(seed + 1, len(far), 1, self.layout.width), level)
+        index, fade = self.index(context, level[None], offset_s[:, None])[0], np.stack([schedule.signal(level), schedule.sigma(level)], -1)
+        estimate = self.call(self.graphs.imagine, context, noisy, index, fade)['clean']
+        residual = np.sqrt(np.square((estimate - far)[:, 0, self.layout.motion]).mean(-1))
+        return figures.typicality(residual, offset_s, table)
+
+    def _judged(self, context, tokens, offset_s):
+        """Ask everything about paths at once, and remember it while they are the same: -> {name: [P]}"""
+        key = context, tokens, offset_s
+        if any(one is not other for one, other in zip(key, self.paths[0])):
+            found = self.graphs.judge_paths(tokens=tokens, offset_s=offset_s, origin=context.origin)
+            self.paths = key, {name: value.copy() for name, value in found.items()}
+        return self.paths[1]
+
+    def familiarity(self, context, tokens, offset_s, cubic=False):
+        return self._judged(context, tokens, offset_s)['familiarity_cubic' if cubic else 'familiarity']
+
+    def steps(self, context, tokens, offset_s):
+        return self._judged(context, tokens, offset_s)['steps']
+
+    def genuineness(self, context, tokens, offset_s):
+        return self._judged(context, tokens, offset_s)['genuineness']
+
+    def consistency(self, context, tokens, offset_s):
+        return self._judged(context, tokens, offset_s)['consistency_rad']
+
+    def mismatch(self, context, tokens, offset_s):
+        """How far the worst step of each path is from what its velocities explain: -> numpy [P], 0 for models that cannot tell"""
+        table, own = self.planning.get('step_mismatch'), self.layout.position
+        if table is None:
+            return np.zeros(len(tokens))
+        path = np.concatenate([np.broadcast_to(context.origin, (len(tokens), 1, tokens.shape[2])), tokens], 1)
+        gap_s = np.diff(offset_s, axis=1, prepend=0.0)
+        missed = mismatch(*self.pressure.motion(path), gap_s.astype(np.float32)) / self.spread[own]
+        return figures.mismatch(missed.max(-1), gap_s, table)
+
+    def strange(self, context, observation):
+        """Say how unlike those of play the newest picture is: -> {in which way: in units of the limit}, {} for models that cannot tell"""
+        unseen = observation.picture_level is not None and observation.picture_level[-1, 0] >= 1.0
+        if not self.config.strangeness or unseen:
+            return {}
+        key = float(observation.picture_stamp_s[-1][0])
+        if self.judged[0] != key:
+            pixels = observation.pictures[-1][0]
+            found = self.graphs.strange(pixels=pixels[None], latent=self.latents[0, key][None])
+            said = self.colours.unknown(pixels), found['missed'][0], found['distances'][0, 0], found['distances'][0, 1] * self.colours.is_missing(pixels)
+            self.judged = key, dict(zip(STRANGE, (np.float32(said) / self.colours.limit).tolist()))
+        return self.judged[1]
