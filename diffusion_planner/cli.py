@@ -55,6 +55,17 @@ def train(config: Annotated[Path, typer.Argument(help='Training configuration, Y
 
 
 @app.command()
+def export(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', show_default=DEFAULT_MODEL)] = None,
+           objective: Annotated[Optional[list[Path]], typer.Option('--objective', help='Objective to export too, YAML; may be repeated.')] = None,
+           only_objectives: Annotated[bool, typer.Option('--only-objectives', help='Leave the graphs of the model as they are.')] = False,
+           robot: Annotated[str, typer.Option(help='Robot file that objectives are exported for.')] = 'config/panda.yaml',
+           cases: Annotated[int, typer.Option(min=1, help='How many cases the two backends are compared on.')] = 54):
+    """Write a model's networks as ONNX graphs, gradients of guidance included, and prove that they plan as PyTorch does."""
+    from diffusion_planner.evaluation import exporting
+    exporting.run(_whole(model or Path(DEFAULT_MODEL)), [_objective(path) for path in objective or ()], robot, cases, not only_objectives)
+
+
+@app.command()
 def probe(model: Model = Path(DEFAULT_MODEL), count: Count = 40, seed: Seed = 2000, json: Report = None,
           scales: Annotated[Optional[list[float]], typer.Option('--scale', min=0, max=100, help='Only this scale; may be repeated.')] = None):
     """Measure how far the imagined future is from the target, per guidance scale."""

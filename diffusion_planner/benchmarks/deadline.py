@@ -15,12 +15,14 @@ import numpy as np
 from diffusion_planner.evaluation.assembly import load_planner, warm_up
 from diffusion_planner.evaluation.closed_loop import Loop, LoopSettings
 from diffusion_planner.evaluation.metrics import summarise, wilson
-from diffusion_planner.planning.planner import NoSafeCandidate
+from diffusion_planner.planning.planner import NoSafeCandidate, PlannerSettings
 from diffusion_planner.records import Goal
+from diffusion_planner.runtime.checkpoint import read_config
 
 DEADLINES_MS = (10.0, 15.0, 30.0, 100.0)
+REFERENCE = ('arrivals', 'samples', 'far_steps', 'fill_steps', 'bend', 'fill_in', 'plans', 'sampler', 'guidance_form')
 LOOKS = 20                # scenes that plans are timed in, so many in a row in each
-KEPT = ('seed', 'deadline_ms', 'success', 'time_to_target_s', 'contacts', 'limit_violations', 'attempts', 'plan_ms', 'steps', 'noise_left')
+KEPT = ('seed', 'deadline_ms', 'success', 'time_to_target_s', 'contacts', 'limit_violations', 'took_ms', 'plan_ms', 'steps', 'noise_left')
 _loop = None
 
 
@@ -59,15 +61,16 @@ def measure(options, json_path=None):
     """Run every scene under every deadline in turn: -> report; it is written to json_path after every episode."""
     from rich.progress import Progress
     work = [(options.seed + index, deadline_ms) for index in range(options.episodes) for deadline_ms in options.all_ms]
-    settings, rows = LoopSettings(str(options.model), threads=options.threads, backend=options.backend, device=options.device), []
+    header, rows = _header(options), []
+    settings = LoopSettings(str(options.model), threads=options.threads, backend=options.backend, device=options.device)
     with Progress() as progress, multiprocessing.get_context('spawn').Pool(options.workers, _begin, (settings,)) as pool:
         bar = progress.add_task('episodes', total=len(work))
         for row in pool.imap_unordered(_episode, work):
             rows.append(row)
             progress.advance(bar)
             if json_path:
-                write({**_header(options), 'summary': summary(rows), 'episodes': rows}, json_path)
-    return {**_header(options), 'summary': summary(rows), 'episodes': rows}
+                write({**header, 'summary': summary(rows), 'episodes': rows}, json_path)
+    return {**header, 'summary': summary(rows), 'episodes': rows}
 
 
 def summary(rows):
@@ -75,20 +78,26 @@ def summary(rows):
     found = []
     for deadline_ms in sorted({row['deadline_ms'] for row in rows}, key=_rank):
         part = [row for row in rows if row['deadline_ms'] == deadline_ms]
-        plans = [plan for row in part for plan in zip(row['plan_ms'], row['steps'], row['noise_left'])]
-        found.append({'deadline_ms': deadline_ms, **summarise(part), 'refused': sum(row['attempts'] for row in part) - len(plans), **_pace(plans, deadline_ms)})
+        took_ms = [took for row in part for took in row['took_ms']]
+        plans = [plan for row in part for plan in zip(row['steps'], row['noise_left'])]
+        found.append({'deadline_ms': deadline_ms, **summarise(part), **_pace(took_ms, plans, deadline_ms)})
     return found
 
 
-def _pace(plans, deadline_ms):
-    """Sum up plans (milliseconds, steps by stage, noise left): -> how many were in time, and how far they came"""
-    if not plans:
-        return {'plans': 0}
-    took_ms, steps, noise = zip(*plans)
-    kept = sum(took <= deadline_ms for took in took_ms) if deadline_ms else len(plans)
-    return {'plans': len(plans), 'kept': kept / len(plans), 'kept_interval': wilson(kept, len(plans)), 'plan_ms_p99': float(np.quantile(took_ms, 0.99)),
-            'plan_ms_max': float(max(took_ms)), 'steps': {stage: float(np.mean([each[stage] for each in steps])) for stage in steps[0]},
-            'noise_left': float(np.mean(noise))}
+def _pace(took_ms, plans, deadline_ms):
+    """Sum up attempts: took_ms of all, refused ones too; (steps by stage, noise left) of those that became a plan: -> figures
+
+    A deadline is kept or not by every attempt: those that are refused are not the quick ones.
+    """
+    found = {'attempts': len(took_ms), 'refused': len(took_ms) - len(plans)}
+    if took_ms:
+        kept = sum(took <= deadline_ms for took in took_ms) if deadline_ms else len(took_ms)
+        found |= {'kept': kept / len(took_ms), 'kept_interval': wilson(kept, len(took_ms)), 'plan_ms_max': float(max(took_ms)),
+                  **{f'plan_ms_p{share}': float(np.percentile(took_ms, share)) for share in (50, 95, 99)}}
+    if plans:
+        steps, noise = zip(*plans)
+        found |= {'steps': {stage: float(np.mean([each[stage] for each in steps])) for stage in steps[0]}, 'noise_left': float(np.mean(noise))}
+    return found
 
 
 def timed(options, count, json_path=None):
@@ -97,6 +106,7 @@ def timed(options, count, json_path=None):
     The pictures of every plan are new to it. Plans that end in a refusal count too: they take their time all the same.
     """
     from diffusion_planner.sim.scene import default_robot
+    header = _header(options)
     planner = load_planner(options.model, robot := default_robot(), backend=options.backend, threads=options.threads, device=options.device)
     goal = Goal(getattr(planner.backend, 'planning', {}).get('recommended_scale', 1.0))
     warm_up(planner, robot, goal)
@@ -105,8 +115,9 @@ def timed(options, count, json_path=None):
         for deadline_ms, made in plans.items():
             planner.reset()
             made += [_timed(planner, look, goal, seed, deadline_ms) for seed in range(turn, count, len(looks))]
-    rows = [{'deadline_ms': deadline_ms, **_row(made, deadline_ms)} for deadline_ms, made in plans.items()]
-    report = {**_header(options), 'timed': rows}
+    rows = [{'deadline_ms': deadline_ms, **_pace([took_ms for took_ms, _ in made], [_outcome(plan) for _, plan in made if plan], deadline_ms)}
+            for deadline_ms, made in plans.items()]
+    report = {**header, 'timed': rows}
     if json_path:
         write(report, json_path)
     return report
@@ -134,12 +145,8 @@ def _timed(planner, look, goal, seed, deadline_ms):
     return 1000 * (time.perf_counter() - begun_s), plan
 
 
-def _row(made, deadline_ms):
-    pace = _pace([(took_ms, plan.steps, float(plan.level.max())) for took_ms, plan in made if plan], deadline_ms)
-    took_ms = [took for took, _ in made]
-    kept = sum(took <= deadline_ms for took in took_ms) if deadline_ms else len(made)
-    return {**pace, 'plans': len(made), 'refused': sum(plan is None for _, plan in made), 'kept': kept / len(made), 'kept_interval': wilson(kept, len(made)),
-            **{f'plan_ms_p{share}': float(np.percentile(took_ms, share)) for share in (50, 95, 99)}, 'plan_ms_max': max(took_ms)}
+def _outcome(plan):
+    return plan.steps, float(plan.level.max())
 
 
 def write(report, path):
@@ -151,7 +158,12 @@ def write(report, path):
 
 
 def _header(options):
-    return {'settings': {**asdict(options), 'model': str(options.model), 'deadlines_ms': options.all_ms}, 'cores': os.cpu_count()}
+    """Say what the figures depend on, so that no two reports are compared that must not be."""
+    reference = PlannerSettings()
+    return {'settings': {**asdict(options), 'model': str(options.model), 'deadlines_ms': options.all_ms},
+            'planner': {name: getattr(reference, name) for name in REFERENCE}, 'model_sha256': read_config(options.model).get('sha256'),
+            'graphs_sha256': read_config(options.model).get('onnx', {}).get('files') if options.backend == 'onnx' else None,
+            'cores': os.cpu_count(), 'load': os.getloadavg()[0]}
 
 
 def _rank(deadline_ms):

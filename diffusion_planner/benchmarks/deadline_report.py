@@ -11,7 +11,7 @@ GRID = '#e8e8e8'
 def show(report):
     from rich.console import Console
     from rich.table import Table
-    table = Table('deadline', 'success', '95 % interval', 'time to target', 'with contact', 'deadline kept', 'plan p50 / p99', 'steps far / fill',
+    table = Table('deadline', 'success', '95 % interval', 'time to target', 'with contact', 'deadline kept', 'attempt p50 / p99', 'steps far / fill',
                   'noise left', 'refused', title=_title(report), title_justify='left')
     for row in report['summary']:
         low, high = row['success_interval']
@@ -23,10 +23,10 @@ def show(report):
 def show_timed(report):
     from rich.console import Console
     from rich.table import Table
-    table = Table('deadline', 'plans', 'deadline kept', 'plan p50 / p99', 'steps far / fill', 'noise left', 'refused', title=_title(report),
+    table = Table('deadline', 'attempts', 'deadline kept', 'attempt p50 / p99', 'steps far / fill', 'noise left', 'refused', title=_title(report),
                   title_justify='left')
     for row in report['timed']:
-        table.add_row(_name(row['deadline_ms']), str(row['plans']), *_shown(row))
+        table.add_row(_name(row['deadline_ms']), str(row['attempts']), *_shown(row))
     Console(width=150).print(table)
 
 
@@ -35,7 +35,8 @@ def _shown(row):
     steps = row.get('steps', {})
     return ('-' if row['deadline_ms'] is None or 'kept' not in row else f'{row["kept"]:.1%}',
             f'{_or_dash(row.get("plan_ms_p50"), "{:.1f}")} / {_or_dash(row.get("plan_ms_p99"), "{:.1f} ms")}',
-            f'{_or_dash(steps.get("far"), "{:.1f}")} / {_or_dash(steps.get("fill"), "{:.1f}")}', _or_dash(row.get('noise_left'), '{:.2f}'), str(row['refused']))
+            f'{_or_dash(steps.get("far"), "{:.1f}")} / {_or_dash(steps.get("fill"), "{:.1f}")}', _or_dash(row.get('noise_left'), '{:.2f}'),
+            f'{row["refused"]} of {row["attempts"]}')
 
 
 def draw(json_path, out):
@@ -44,7 +45,7 @@ def draw(json_path, out):
     from matplotlib.figure import Figure
     report = json.loads(Path(json_path).read_text())
     with matplotlib.rc_context(FONT):
-        figure = Figure(figsize=(14.0, 5.2), dpi=90, layout='constrained')
+        figure = Figure(figsize=(14.0, 5.6), dpi=90, layout='constrained')
         axes = figure.subplots(1, 3)
         for axis, panel in zip(axes, (_success, _time, _progress)):
             panel(axis, report['summary'])
@@ -73,14 +74,14 @@ def _progress(axis, rows):
     places, most = range(len(rows)), (rows[-1].get('steps') or {})
     for stage, label in (('far', 'far tokens'), ('fill', 'fill-in')):
         axis.plot(places, [row['steps'][stage] / most[stage] if row.get('steps') and most else float('nan') for row in rows], color=COLOURS[stage],
-                  marker='o', label=f'steps done, {label}')
-    refused = [row['refused'] / max(1, row['refused'] + row['plans']) for row in rows]
-    axis.plot(places, refused, color=COLOURS['refused'], marker='o', ls='-.', label='plans refused')
+                  marker='o', label=f'steps, {label}')
+    refused = [row['refused'] / max(1, row['attempts']) for row in rows]
+    axis.plot(places, refused, color=COLOURS['refused'], marker='o', ls='-.', label='attempts refused')
     axis.plot(places, [row.get('noise_left', float('nan')) for row in rows], color=COLOURS['noise'], marker='o', ls=':', label='noise left')
     timed = [(place, row['kept']) for place, row in enumerate(rows) if row['deadline_ms'] and 'kept' in row]
     axis.plot(*zip(*timed) if timed else ((), ()), color=COLOURS['kept'], marker='s', ls='--', label='deadlines kept')
-    axis.set(ylim=(-0.02, 1.04), title='Share of steps done, deadlines kept, plans refused')
-    axis.legend(frameon=False, loc='best')
+    axis.set(ylim=(-0.02, 1.04), title='What was done in that time, shares')
+    axis.legend(frameon=False, loc='upper center', bbox_to_anchor=(0.5, -0.16), ncols=3, columnspacing=1.0, handlelength=1.6)
 
 
 def _deadlines(axis, rows):
@@ -96,7 +97,9 @@ def _title(report):
     each = '' if settings['threads'] == 1 else f' of {settings["threads"]} threads'
     per = '1 process' if settings['workers'] == 1 else f'{settings["workers"]} processes'
     scenes = '' if 'timed' in report else f'{settings["episodes"]} scenes from {settings["seed"]} on, '
-    return f'Plans under a deadline: {settings["backend"]} on {settings["device"]}, {scenes}{per}{each} on {report["cores"]} cores'
+    planner = report['planner']
+    work = f'{planner["arrivals"] * planner["samples"]} candidates, {planner["far_steps"]} + {planner["fill_steps"]} steps'
+    return f'Plans under a deadline: {settings["backend"]} on {settings["device"]}, {work}, {scenes}{per}{each} on {report["cores"]} cores'
 
 
 def _name(deadline_ms):

@@ -64,12 +64,12 @@ def measure(options, publish=None, bar=lambda what, total: lambda: None):
 
     publish: function (chunk, joint_names, now_s) -> bytes on the wire, None where there is no ROS. Raises ModelError and ConfigError.
     """
-    robot = default_robot()
+    robot, here = default_robot(), machine()      # its load before anything of ours
     everybody, missing = load_all(options, robot)
     if publish is None:
         missing.append('publish: ROS cannot be imported here, so neither this stage nor a node was measured')
     cases = cases_of.record(options, bar('recording', options.cases))
-    report = {'settings': _settings(options, cases), 'machine': machine(), 'missing': missing,
+    report = {'settings': _settings(options, cases), 'machine': here, 'missing': missing,
               'backends': latency_plans.latency(everybody, cases, robot, options.plans, publish, bar('plans', options.plans)),
               'deadline': latency_sweeps.deadline(everybody, cases, options, bar),
               'sweeps': latency_sweeps.sweeps(everybody, cases, options, bar),

@@ -128,11 +128,18 @@ def watched_sessions(scratch):
     """Let ONNX Runtime make sessions that keep the time, and with a scratch folder a profile: -> list that fills with them"""
     import onnxruntime
     original, made = onnxruntime.InferenceSession, []
+    onnxruntime.InferenceSession = _watched(onnxruntime, scratch, made)
+    try:
+        yield made
+    finally:
+        onnxruntime.InferenceSession = original
 
-    class Watched(original):
+
+def _watched(runtime, scratch, made):
+    class Watched(runtime.InferenceSession):
         def __init__(self, model, options=None, *rest, **more):
-            self.graph, self.taken_s = Path(str(model)).stem if not isinstance(model, bytes) else 'bytes', []
-            options = options or onnxruntime.SessionOptions()
+            self.graph, self.taken_s = 'bytes' if isinstance(model, bytes) else Path(model).stem, []
+            options = options or runtime.SessionOptions()
             if scratch is not None:
                 options.enable_profiling, options.profile_file_prefix = True, str(Path(scratch) / f'{self.graph}_{len(made)}')
             super().__init__(model, options, *rest, **more)
@@ -149,11 +156,7 @@ def watched_sessions(scratch):
             found = call(*told, **more)
             self.taken_s.append(time.perf_counter() - begun_s)
             return found
-    onnxruntime.InferenceSession = Watched
-    try:
-        yield made
-    finally:
-        onnxruntime.InferenceSession = original
+    return Watched
 
 
 def _spent(events, runs):

@@ -5,6 +5,7 @@ from diffusion_planner.benchmarks.latency_contenders import KINDS as WHO
 STAGE_NAMES = {'read': 'read a picture', 'encode': 'encode', 'far': 'far token', 'fill': 'fill in', 'decode': 'decode', 'choose': 'choose',
                'shape': 'shape, check', 'publish': 'publish'}
 SWEEP_NAMES = {'candidates': 'candidates', 'tokens': 'tokens filled in', 'steps': 'sampling steps per stage', 'cameras': 'cameras, two with random weights'}
+BUSY = 0.7       # load in the minute before; torch with two threads on two cores is ten times as slow beside another program
 
 
 def summarise(report):
@@ -45,8 +46,10 @@ def notes(report):
     for name, found in report['roofline']['backends'].items():
         own = f'; its matrix products alone, one after the other, reach {found["own_gflops"]:.0f} GFLOP/s' if found.get('own_gflops') else ''
         said.append(f'{name}: {found["calls"]:.0f} calls and {found["gflop"]:.3f} GFLOP in the denoiser per plan, {found["ms"]:.1f} ms{own}')
-    said += [f'{name}: start-up {"; ".join(_start(where, found) for where, found in sorted(starts.items()) if found)}' for name, starts in report['start'].items()]
-    said.append(f'{machine["cpu"]}, {machine["cores"]} cores, {" ".join(machine["instructions"])}; load before {machine["load"]:.1f}')
+    said += [f'{name}: start-up {"; ".join(_start(where, found) for where, found in sorted(starts.items()) if found)}'
+             for name, starts in report['start'].items()]
+    said.append(f'{machine["cpu"]}, {machine["cores"]} cores, {" ".join(machine["instructions"])}; load before {machine["load"]:.1f}'
+                + ': other programs took their share, so no figure here is to be relied on' * (machine['load'] > BUSY))
     return [*said, *(f'not measured: {line}' for line in dict.fromkeys(report['missing']))]
 
 
@@ -88,7 +91,7 @@ def _summary(report):
     for words, said in rows.items():
         view.add_row(words, *(said(row) for row in report['summary'].values()))
     under = [report['deadline'][name] for name in report['summary']]
-    view.add_row('sampling steps it leaves, far + fill', *('-' if it['steps'] is None else f'{it["steps"]["far"]:.1f} + {it["steps"]["fill"]:.1f}' for it in under))
+    view.add_row('sampling steps it leaves, far + fill', *(' + '.join(_short(mean) for mean in (it['steps'] or {'any': None}).values()) for it in under))
     view.add_row('plans refused under it', *(f'{it["refused"]} of {it["plan_ms"]["plans"]}' for it in under))
     view.add_row('plans like those recorded', *(f'{report["backends"][name]["alike"]:.0%}' for name in report['summary']))
     return '\n'.join(f'{kind}: {words}' for kind, words in WHO.items()), view

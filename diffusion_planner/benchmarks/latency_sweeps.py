@@ -18,7 +18,7 @@ from diffusion_planner.sim.scene import default_robot
 SWEEPS = {'candidates': {5: {'arrivals': 5, 'samples': 1}, 10: {'arrivals': 10, 'samples': 1}, 20: {'arrivals': 10, 'samples': 2},
                          40: {'arrivals': 20, 'samples': 2}, 80: {'arrivals': 20, 'samples': 4}},
           'tokens': {count: {'fill_in': count} for count in (5, 11, 23)},
-          'steps': {count: {'far_steps': count, 'fill_steps': count} for count in (2, 4, 8)}}
+          'steps': {count: {'far_steps': count, 'fill_steps': count} for count in (2, 3, 4, 8)}}
 CAMERAS = (1, 2)
 
 
@@ -98,13 +98,17 @@ def _export(options, missing, bar):
         missing.append('onnx with two cameras: the export of a network for it takes a minute; not with --quick')
         return
     try:
-        from diffusion_planner.runtime import export
+        from diffusion_planner.runtime import export, tracing
     except ImportError as error:
         missing.append(f'onnx with two cameras: {error}')
         return
     network, config = checkpoint.load(options.model)
     advance = bar('exporting', len(export.recipes(network)))
-    files = export.write_graphs(network, options.model / 'model.safetensors', options.model, lambda name: advance())
+    try:
+        files = export.write_graphs(network, options.model / 'model.safetensors', options.model, lambda name: advance())
+    except tracing.ExportError as error:
+        missing.append(f'onnx with two cameras: {error}')
+        return
     checkpoint.write_config(options.model, {**config, ENTRY: {'format': FORMAT, 'weights_sha256': config['sha256'], 'files': files}})
 
 

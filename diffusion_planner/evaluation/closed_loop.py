@@ -5,6 +5,7 @@ The planner's delay is simulated: a plan is handed to the controller `latency_s`
 import json
 import multiprocessing
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -137,7 +138,7 @@ class Loop:
                           **({} if settings.trust else {'fresh_s': 1e9, 'blind_s': 2e9}))
         camera = Camera(history, env, settings.dropout, seed)
         cycle = self.cycle(history)
-        goal, plans, attempts, self.refusals = self.goal(method), [], 0, []
+        goal, plans, attempts, self.refusals, self.took_ms = self.goal(method), [], 0, [], []
         waiting, next_plan_s, plan, end_s = None, env.now_s, None, float('inf')
         while not (env.episode()['done'] or env.now_s >= end_s):
             if (env.steps - env.begun) % env.settings.joint_every == 0:
@@ -171,7 +172,7 @@ class Loop:
         return {**env.episode(), 'method': method, 'plan_ms': [plan.timing_ms['total'] for plan in plans],
                 'predicted_reward': [plan.breakdown['reward'] for plan in plans], 'steps': [plan.steps for plan in plans],
                 'noise_left': [float(plan.level.max()) for plan in plans], **cycle.counters(),
-                'judged': [self._follow_up(plan) for plan in plans], 'refusals': self.refusals, 'attempts': attempts,
+                'judged': [self._follow_up(plan) for plan in plans], 'refusals': self.refusals, 'attempts': attempts, 'took_ms': self.took_ms,
                 'picture_age_s': camera.ages_s, 'blind': camera.stops}
 
     def _follow_up(self, plan):
@@ -202,12 +203,15 @@ class Loop:
             if isinstance(missing, NotFollowing):
                 self._send(cycle.give_way(self.env.now_s))
             return None, None
+        begun_s = time.perf_counter()
         try:
             return self.planner.plan(observation, goal, seed, self.deadline_s), handover
         except NoSafeCandidate as refused:
             cycle.refuse(refused)
             self.refusals.append(str(refused))
             return None, handover
+        finally:
+            self.took_ms.append(1000 * (time.perf_counter() - begun_s))     # a refusal takes its time as well
 
     def _send(self, stop):
         if stop is not None:

@@ -43,9 +43,10 @@ class WorldModel(nn.Module):
         """Encode pictures: encode_pictures(pixels [N, Y, X, 3] uint8) -> latent [N, Z], not normalised."""
         return self.encoder(pixels.permute(0, 3, 1, 2).float() / 255)
 
-    def decode_pictures(self, latent):
-        """Decode latents in network space: decode_pictures(latent [N, Z]) -> pixels [N, Y, X, 3] uint8."""
-        mean, spread = self.normalizer.mean[self.layout.picture], self.normalizer.spread[self.layout.picture]
+    def decode_pictures(self, latent, camera=0):
+        """Decode latents of one camera in network space: decode_pictures(latent [N, Z]) -> pixels [N, Y, X, 3] uint8."""
+        own = self.layout.picture_of(camera)
+        mean, spread = self.normalizer.mean[own], self.normalizer.spread[own]
         pixels = self.decoder(latent * spread + mean)
         return (pixels.permute(0, 2, 3, 1) * 255).round().to(torch.uint8)
 

@@ -29,10 +29,10 @@ def features(values):
     columns = []
     for take in FEATURES.values():
         try:
-            columns.append(np.nan_to_num(np.broadcast_to(take(values), count)))
+            columns.append(np.broadcast_to(take(values), count))
         except KeyError:
             columns.append(np.zeros(count))
-    return np.stack(columns, -1).astype(float)
+    return np.nan_to_num(np.stack(columns, -1).astype(float))
 
 
 @dataclass(frozen=True)

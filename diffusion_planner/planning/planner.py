@@ -8,6 +8,7 @@ import numpy as np
 
 from diffusion_planner.planning.choosing import Chooser, Paths
 from diffusion_planner.planning.forecast import Forecast
+from diffusion_planner.planning.haste import Haste, retold, told
 from diffusion_planner.planning.pace import Pace
 from diffusion_planner.planning.retiming import slow_down
 from diffusion_planner.planning.settings import WORRIES, NoSafeCandidate, PlannerSettings, StrangeScene, Weights
@@ -46,6 +47,7 @@ class Planner:
         self.forecast = Forecast.read(getattr(backend, 'planning', {}).get('forecast'))
         self.previous, self.refused = None, 0     # the last plan; refusals in a row since then
         self.tail_s = 0.0     # what decoding and choosing took at the last plan
+        self.haste = Haste()
 
     @property
     def horizon_s(self):
@@ -82,22 +84,27 @@ class Planner:
 
         plan(observation, goal, seed) -> ImaginedPlan. Raises NoSafeCandidate.
 
-        After `deadline_s` seconds it is the plan of the steps taken by then, see Pace; its `level` says how much noise that
-        left. `stop_after`, the `steps` of such a plan, replays it, given the same last plan and as many refusals since.
+        `deadline_s` is kept by taking fewer steps, see Haste, and then by ending a stage, see Pace; the plan's `level` says how much
+        noise that left. `stop_after`, the `steps` of such a plan, replays it, given the same last plan and as many refusals since.
         """
+        full, pace = self.settings, Pace(deadline_s, stop_after, self.tail_s, self.clock)
+        self.settings = self.haste.fit(full, deadline_s) if stop_after is None else retold(full, stop_after)
         try:
-            plan = self._plan(observation, goal, seed, deadline_s, stop_after)
+            plan = self._plan(observation, goal, seed, pace, told(self.settings, full))
         except StrangeScene:
             raise
         except NoSafeCandidate:
             self.refused += 1
             raise
+        finally:
+            if len(pace.steps) == 2:
+                self.haste.note(self.settings, full, pace, self.clock() - pace.begun_s)
+            self.settings = full
         self.previous, self.refused = plan, 0
         return plan
 
-    def _plan(self, observation, goal, seed, deadline_s, stop_after):
+    def _plan(self, observation, goal, seed, pace, hurried):
         watch, settings = Stopwatch(self.clock), self.settings
-        pace = Pace(deadline_s, stop_after, self.tail_s, self.clock)
         context = self.backend.encode(observation, goal)
         strange = self.backend.strange(context, observation) if settings.guard and math.isfinite(settings.strange_limit) else {}
         self.check_scene(strange)
@@ -129,7 +136,7 @@ class Planner:
         self.tail_s = decode_s + watch.lap('choose')
         level = self._noise_left(pace.steps, tokens.shape[1], self._is_warm(chosen)[best])
         return ImaginedPlan(observation.origin_s, fill_offset_s[best], position_rad[best], velocity_rad_s[best],
-                            latent[best], breakdown, rejected, watch.laps_ms(), level, pace.steps)
+                            latent[best], breakdown, rejected, watch.laps_ms(), level, {**pace.steps, **hurried})
 
     def _weights(self, goal):
         """The weights of the choice, those of the user's objective before our own."""
@@ -188,8 +195,8 @@ class Planner:
             raise StrangeScene(grave)
 
     def imagined_picture(self, plan):
-        """Decode what the camera is imagined to see on arrival: -> pixels [Y, X, 3] uint8"""
-        return self.backend.picture(plan.latent[-1])
+        """Decode what the first camera is imagined to see on arrival: -> pixels [Y, X, 3] uint8"""
+        return self.backend.picture(plan.latent[-1][:self.model.latent])
 
 
 class Stopwatch:

@@ -30,10 +30,10 @@ class PlannerSettings:
     """What an operator may change."""
 
     arrivals: int = 10                 # arrival times tried
-    samples: int = 2                   # far tokens per arrival time
-    far_steps: int = 4
-    fill_steps: int = 4
-    bend: float = 1.0                  # above 1: sampling steps get smaller towards the end, see diffusion.matrices
+    samples: int = 1                   # far tokens per arrival time
+    far_steps: int = 3
+    fill_steps: int = 3
+    bend: float = 1.8                  # above 1: sampling steps get smaller towards the end, see diffusion.matrices
     fill_in: int = 11
     plans: int = 3                     # arrivals that are filled in
     plans_max: int = 6                 # one more after every refusal in a row, up to so many

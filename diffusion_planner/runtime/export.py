@@ -1,12 +1,9 @@
-"""Export: a model folder's networks as ONNX graphs, proven equal to PyTorch before anything says that they are there."""
-import shutil
-import tempfile
+"""A model's networks as ONNX graphs beside its weights."""
 from pathlib import Path
 
 import torch
 
-from diffusion_planner.runtime import checkpoint, graphs, packaging
-from diffusion_planner.runtime.onnx_files import ENTRY, FORMAT
+from diffusion_planner.runtime import graphs, packaging
 from diffusion_planner.runtime.onnx_rows import row_name
 from diffusion_planner.runtime.tracing import ExportError, trace
 

@@ -51,14 +51,14 @@ class Strange(nn.Module):
 
 
 class Places(nn.Module):
-    """What the heads read off a context: told [C, N], level [C] -> places [M, 1, E], sharpness [M, 1], widths [M, 1], judge's place and width"""
+    """What the heads read off a context: told [C, N], level [C] if pictures tell -> places [M, 1, E], sharpness [M, 1], widths [M, 1], judge's place and width"""
 
     def __init__(self, network):
         super().__init__()
-        self.heads, self.judge, self.by_level = nn.ModuleList(network.guides()), network.judge_head, network.config.goal == 'pictures'
+        self.heads, self.judge = nn.ModuleList(network.guides()), network.judge_head
 
-    def forward(self, told, level):
-        level = (level[None],) if self.by_level else ()
+    def forward(self, told, *level):
+        level = tuple(values[None] for values in level)
         guides = [head.places(told[None], *level) for head in self.heads]
         places, widths = (torch.stack(column) for column in zip(*guides))
         return (places, HeadStack(self.heads).sharpness(widths), widths, *self.judge.places(told[None], *level))

@@ -15,6 +15,8 @@ from diffusion_planner.runtime.onnx_pressure import Pressure
 from diffusion_planner.runtime.onnx_rows import Rows
 
 CACHED_PICTURES = 64
+# Loaded at once, so that what cannot run is known before an arm moves; the other graphs serve measurements and pictures for people.
+NEEDED = ('places', 'conditions', 'imagine', 'far', 'fill', 'judge_far', 'judge_paths', 'pictures', 'strange')
 
 
 class Context:
@@ -44,6 +46,10 @@ class OnnxBackend(Judging):
     @property
     def device(self):
         return self.graphs.in_force
+
+    def scales(self):
+        """Mean and spread of the data: -> [D], [D], numpy"""
+        return self.mean, self.spread
 
     def forget(self):
         self.latents.clear()
@@ -130,20 +136,19 @@ class OnnxBackend(Judging):
                             settings, settings.fill_steps, seed + 2, stop)
 
     def _sample(self, step, context, noisy, start_level, offset_s, settings, steps, seed, stop):
-        """Sample: step(number, noisy, level, told) -> clean, noisy [B, F, D], start_level [B, F], offset_s [B, F] -> tokens [B, F, D]
+        """Sample: step(noisy, plan, number, index) -> clean, noisy [B, F, D], start_level [B, F], offset_s [B, F] -> tokens [B, F, D]
 
         `stop` is asked after every step; a stage that it ends has the clean estimate for its result.
         """
-        levels = schedule.levels(start_level, steps, settings.bend)
-        weights, last = schedule.step_weights(settings.sampler, levels), np.zeros_like(noisy)
-        index = self.index(context, levels[:-1], offset_s)
-        fade = np.stack([schedule.signal(levels), schedule.sigma(levels)], -1)
-        random = schedule.fresh(seed) if settings.sampler == 'ddpm' else None
+        plan, last, random = schedule.lay_out(settings.sampler, start_level, steps, settings.bend), np.zeros_like(noisy), None
+        index = self.index(context, plan.level[:-1], offset_s)
+        if settings.sampler == 'ddpm':
+            random = schedule.fresh(seed)
         for number in range(steps):
-            clean = step(noisy, levels[number], index[number], fade[number])
+            clean = step(noisy, plan, number, index[number])
             if stop is not None and stop():
-                return np.where(levels[number][..., None] > 0, clean, noisy)
-            kept, aim, before, fresh = np.moveaxis(weights[number], -1, 0)[..., None]
+                return np.where(plan.level[number][..., None] > 0, clean, noisy)
+            kept, aim, before, fresh = plan.weights[number]
             noisy = kept * noisy + aim * clean + before * last
             if random is not None:
                 noisy += fresh * random(*noisy.shape)
@@ -158,7 +163,7 @@ class OnnxBackend(Judging):
     def call(self, graph, context, noisy, index, fade, **more):
         """Call a graph that begins with graphs.Imagine: -> {name: array}, overwritten by the next call of these shapes"""
         slot = graph.slot(*noisy.shape[:2]).own(self.rows.tables, self.rows.version)
-        return slot.put(known=context.tokens, noisy=noisy, index=index, fade=fade, **more).run()
+        return slot.put(known=context.tokens, noisy=noisy, index=index, fade=fade).put(**more).run()
 
     def network_tokens(self, position_rad, velocity_rad_s, latent):
         """Bring a decoded plan back to network space: position, velocity [T, J], latent [T, Z] (network space) -> [T, D]"""
@@ -185,10 +190,14 @@ def load_backend(model_dir, robot, threads=1, provider='auto'):
     joints = config['model']['joint_names']
     if list(robot.joint_names) != joints:
         raise ConfigError(f'{model_dir}: trained for joints {joints}, the robot has {list(robot.joint_names)}')
+    graphs = Session(paths, provider, threads)
+    graphs.load(NEEDED)
+    if 'pictures' in paths and (found := tuple(graphs.pictures.shape('pixels')[1:])) != tuple(config['model']['picture_shape']):
+        raise ModelError(f'{paths["pictures"]}: exported for pictures of {found}, config.json says {tuple(config["model"]["picture_shape"])}; '
+                         f'export it again: `{onnx_files.command(model_dir)}`')
     try:
-        weights = load_file(Path(model_dir) / 'model.safetensors')
-        backend = OnnxBackend(Session(paths, provider, threads, Path(model_dir) / 'engines'), config, weights)
+        backend = OnnxBackend(graphs, config, load_file(Path(model_dir) / 'model.safetensors'))
     except KeyError as missing:
-        raise ModelError(f'{model_dir}/model.safetensors: has no {missing}') from None
+        raise ModelError(f'{model_dir}: has no {missing}, which planning needs; export it again: `{onnx_files.command(model_dir)}`') from None
     backend.identity = f'format {config["format"]}, sha256 {config["sha256"]}'
     return backend

@@ -1,5 +1,7 @@
 """Graphs in ONNX Runtime: sessions, and buffers that are allocated once and bound for every call of the same shapes."""
+import os
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 
@@ -33,8 +35,8 @@ class Session:
     Raises ConfigError for a provider that is missing, and ModelError for a graph that this ONNX Runtime cannot run.
     """
 
-    def __init__(self, paths, provider='auto', threads=1, cache=None):
-        self.paths, self.provider, self.threads, self.cache, self.graphs = paths, provider, threads, cache, {}
+    def __init__(self, paths, provider='auto', threads=1):
+        self.paths, self.provider, self.graphs = paths, provider, {}
         self.runtime = providers.runtime()
         self.runtime.set_default_logger_severity(3)
         self.in_force = ''
@@ -46,6 +48,12 @@ class Session:
         if name not in self.graphs:
             self.graphs[name] = Graph(self._load(self.paths[name]), self.runtime)
         return self.graphs[name]
+
+    def load(self, names):
+        """Load graphs now, those of these names that there are."""
+        for name in names:
+            if name in self.paths:
+                getattr(self, name)
 
     def _load(self, path):
         options = self.runtime.SessionOptions()
@@ -63,7 +71,8 @@ class Session:
 
     def _offered(self):
         """List the providers with their options: engines that TensorRT builds are kept."""
-        own = {'TensorrtExecutionProvider': {'trt_engine_cache_enable': True, 'trt_engine_cache_path': str(self.cache)}} if self.cache else {}
+        cache = Path(os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')) / 'diffusion_planner'
+        own = {providers.PROVIDERS['tensorrt']: {'trt_engine_cache_enable': True, 'trt_engine_cache_path': str(cache)}}
         return [(name, own.get(name, {})) for name in providers.order_of(self.provider)]
 
 
@@ -76,6 +85,10 @@ class Graph:
         self.outputs = [made.name for made in session.get_outputs()]
         self.elsewhere = session.get_providers()[0] != providers.PROVIDERS['cpu']
         self._slots = OrderedDict()
+
+    def shape(self, name):
+        """The shape of an input, letters for what may vary: -> list"""
+        return next(given.shape for given in self.session.get_inputs() if given.name == name)
 
     def __call__(self, **inputs):
         """Compute: {name: array} -> {name: array}"""

@@ -58,7 +58,7 @@ class Judging:
         noisy = schedule.add_noise(far, schedule.draw(seed + 1, len(far), 1, self.layout.width), level)
         index, fade = self.index(context, level[None], offset_s[:, None])[0], np.stack([schedule.signal(level), schedule.sigma(level)], -1)
         estimate = self.call(self.graphs.imagine, context, noisy, index, fade)['clean']
-        residual = np.sqrt(np.square((estimate - far)[:, 0, self.layout.motion]).mean(-1))
+        residual = schedule.rms((estimate - far)[:, 0, self.layout.motion])
         return figures.typicality(residual, offset_s, table)
 
     def _judged(self, context, tokens, offset_s):

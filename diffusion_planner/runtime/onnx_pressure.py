@@ -33,14 +33,14 @@ class Pressure:
         restraint = Restraint() if settings.guard and scale else None
         context.pressure = scale, restraint if not settings.guidance_negligible else None
         if not scale:
-            return lambda noisy, level, index, fade: self.backend.call(self.backend.graphs.imagine, context, noisy, index, fade)['clean'].copy()
+            return Unguided(self.backend, context)
         return FarStep(self.backend, context, far_s, settings, schedule.PULL * scale, restraint)
 
     def on_path(self, context, offset_s, settings):
         """Make the step of fill-in tokens, kept to postures of play and to what the objective asks of a path: -> step"""
         scale, asked = settings.familiarity_scale if settings.guard else 0.0, context.goal.objective
         if asked is None or not settings.objective_scale:
-            return PathStep(self.backend, context, settings, scale, settings.familiarity_max_shift)
+            return PathStep(self.backend, context, settings, scale, settings.familiarity_max_shift) if scale else Unguided(self.backend, context)
         return PathStep(self.backend, context, settings, scale, settings.objective_max_shift, asked, offset_s)
 
     def asked_at_end(self, context, far):
@@ -61,8 +61,18 @@ class Pressure:
         return value, gradient * self.backend.spread[self.layout.position]
 
 
+class Unguided:
+    """A step that nothing pulls: (noisy [B, F, D], plan, its number, index [B, C + F]) -> clean [B, F, D]"""
+
+    def __init__(self, backend, context):
+        self.backend, self.context = backend, context
+
+    def __call__(self, noisy, plan, number, index):
+        return self.backend.call(self.backend.graphs.imagine, self.context, noisy, index, plan.fade[number])['clean'].copy()
+
+
 class FarStep:
-    """One sampling's guided step of far tokens: (noisy [B, 1, D], level [B, 1], index, fade) -> clean [B, 1, D]"""
+    """One sampling's guided step of far tokens: as Unguided, for F = 1"""
 
     def __init__(self, backend, context, far_s, settings, scale, restraint):
         self.backend, self.context, self.settings, self.scale, self.restraint = backend, context, settings, scale, restraint
@@ -80,9 +90,9 @@ class FarStep:
         self.eased = self.proximal and settings.guard and settings.ease_odds > 0
         self.settled = np.zeros(len(far_s), bool)
 
-    def __call__(self, noisy, level, index, fade):
-        settings, form = self.settings, self.settings.guidance_form
-        made = self.backend.call(self.backend.graphs.far, self.context, noisy, index, fade, **self.told)
+    def __call__(self, noisy, plan, number, index):
+        settings, form, level, fade = self.settings, self.settings.guidance_form, plan.level[number, :, 0], plan.fade[number]
+        made = self.backend.call(self.backend.graphs.far, self.context, noisy, index, fade, **(self.told if number == 0 else {}))
         clean, value, gradient, slope = made['clean'].copy(), made['value'], made['gradient'], made['gradient']
         if form == 'noisy':
             value, gradient = self._at_level(noisy, level)
@@ -91,19 +101,19 @@ class FarStep:
             value, gradient, slope = value + asked, gradient + also, slope + also
         if form == 'through':
             gradient = self.backend.call(self.backend.graphs.pull_back, self.context, noisy, index, fade, upstream=slope)['gradient']
-        active = (level[:, 0] > 0) & ~self.settled
-        wanted = np.where(active[:, None], self.scale * schedule.gain(form, level) * gradient, 0)
+        gain = plan.clean[number, :, 0] if form == 'clean' else schedule.gain(form, level)
+        wanted = (self.scale * gain * ((level > 0) & ~self.settled))[:, None] * gradient
         damping = schedule.damping(wanted, slope, value) if self.proximal else np.ones(len(wanted), np.float32)
-        ease = 1 / (1 + np.exp(-(made['odds'] + settings.ease_odds))) if self.eased else np.ones_like(damping)
+        ease = 1 / (1 + np.exp(-np.maximum(made['odds'] + settings.ease_odds, -80))) if self.eased else np.ones_like(damping)
         wanted = wanted * (damping * ease)[:, None]
-        shift, length = schedule.limited(wanted, self._region(level[:, 0]))
+        shift, length = schedule.limited(wanted, self._region(level))
         clean[:, 0, self.own] += shift
         self._note(damping, ease, wanted, shift, length, level)
         return clean
 
     def _at_level(self, noisy, level):
         read = self.context.read
-        told = {'position': noisy[:, 0, self.own], 'level': level[:, 0], 'place': read['places'][0], 'width': read['widths'][0]}
+        told = {'position': noisy[:, 0, self.own], 'level': level, 'place': read['places'][0], 'width': read['widths'][0]}
         made = self.backend.graphs.at_level(**told)
         return made['value'], made['gradient']
 
@@ -117,9 +127,9 @@ class FarStep:
         return np.minimum(settings.trust * np.interp(level, table['level'], table['spread']), settings.guidance_max_shift).astype(np.float32)
 
     def _note(self, damping, ease, wanted, shift, length, level):
-        given = np.sqrt(np.square(shift).mean(-1))
+        given = schedule.rms(shift)
         if self.settings.guidance_negligible:
-            seen = (schedule.signal(level[:, 0]) >= schedule.MIN_SIGNAL) | (level[:, 0] == 0)
+            seen = (schedule.signal(level) >= schedule.MIN_SIGNAL) | (level == 0)
             self.settled |= seen & (given < self.settings.guidance_negligible)
         if self.restraint is not None:
             self.restraint.curvature.append(damping)
@@ -128,27 +138,21 @@ class FarStep:
 
 
 class PathStep:
-    """One sampling's step of fill-in tokens: (noisy [P, F + 1, D], level [P, F + 1], index, fade) -> clean [P, F + 1, D]
-
-    The far token at the end of each path is known, and stays.
-    """
+    """One sampling's step of fill-in tokens, of which the last, the far token, is known and stays: as Unguided"""
 
     def __init__(self, backend, context, settings, scale, most, objective=None, offset_s=None):
-        self.backend, self.context, self.scale, self.most, self.objective = backend, context, scale, most, objective
+        self.backend, self.context, self.scale, self.most, self.objective = backend, context, scale, np.float32(most), objective
         self.own, self.asked_scale = backend.layout.position, settings.objective_scale
         if objective is not None:
             self.seconds = np.concatenate([np.zeros_like(offset_s[:, :1]), offset_s], 1)
 
-    def __call__(self, noisy, level, index, fade):
-        if not self.scale and self.objective is None:
-            return self.backend.call(self.backend.graphs.imagine, self.context, noisy, index, fade)['clean'].copy()
-        made = self.backend.call(self.backend.graphs.fill, self.context, noisy, index, fade)
+    def __call__(self, noisy, plan, number, index):
+        made = self.backend.call(self.backend.graphs.fill, self.context, noisy, index, plan.fade[number])
         clean, gradient = made['clean'].copy(), self.scale * made['gradient']
         if self.objective is not None:
             gradient = gradient + self.asked_scale * self._asked(clean)
-        between = level[:, :-1]
-        wanted = np.where((between > 0)[..., None], schedule.gain('clean', between)[..., None] * gradient, 0)
-        clean[:, :-1, self.own] += schedule.limited(wanted, np.float32(self.most))[0]
+        wanted = (plan.clean[number, :, :-1] * (plan.level[number, :, :-1] > 0))[..., None] * gradient
+        clean[:, :-1, self.own] += schedule.limited(wanted, self.most)[0]
         return clean
 
     def _asked(self, clean):

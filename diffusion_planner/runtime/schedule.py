@@ -2,12 +2,16 @@
 
 The formulas are those of the room `diffusion`; a sampling step is linear in what it combines, so it is a row of weights here.
 """
+from collections import OrderedDict
+from dataclasses import dataclass
+
 import numpy as np
 
 MIN_SIGNAL = 0.05      # see diffusion.guidance
 PULL = 0.1             # what scale 1 means: the metric head is so sharp that more leaves the prior no say in the last steps
 FREE = 1e9             # a trust region that is none
 PICTURES_ALONE = 0.5   # the level of a token whose joints are known and whose pictures are not
+QUARTER = np.float32(np.pi / 2)
 KINDS = ('multistep', 'ddim', 'ddpm')
 
 
@@ -24,12 +28,12 @@ def fresh(seed):
 
 def signal(level):
     """Factor on the clean token, see diffusion.noise: level [...] -> [...]"""
-    return np.maximum(np.cos(np.float32(level) * np.float32(np.pi / 2)), 0)
+    return np.maximum(np.cos(np.float32(level) * QUARTER), 0)
 
 
 def sigma(level):
     """Standard deviation of the noise in a token: level [...] -> [...]"""
-    return np.sin(np.float32(level) * np.float32(np.pi / 2))
+    return np.sin(np.float32(level) * QUARTER)
 
 
 def add_noise(clean, noise, level):
@@ -83,12 +87,43 @@ def gain(form, level):
 
 
 def damping(wanted, slope, value):
-    """Turn gradient steps into proximal ones, see diffusion.guidance: wanted, slope [B, ...], value [B] -> factor [B]"""
-    pull = np.maximum((wanted * slope).reshape(len(wanted), -1).sum(1), 0)
+    """Turn gradient steps into proximal ones, see diffusion.guidance: wanted, slope [B, J], value [B] -> factor [B]"""
+    pull = np.maximum(np.einsum('bj,bj->b', wanted, slope), 0)
     return 1 / (1 + pull / np.maximum(2 * np.abs(value), 1e-9))
 
 
 def limited(shift, most):
     """Shorten each token's shift to at most `most` (RMS), keeping its direction: shift [..., J], most [...] -> shift, RMS before [...]"""
-    length = np.sqrt(np.square(shift).mean(-1))
+    length = rms(shift)
     return shift * np.minimum(most / np.maximum(length, 1e-12), 1)[..., None], length
+
+
+def rms(values):
+    """Root of the mean square over the last axis: [..., J] -> [...]"""
+    return np.sqrt(np.einsum('...j,...j->...', values, values) / values.shape[-1])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What sampling from certain levels will do at each of its steps: `clean` is the gain of the form that judges clean estimates."""
+
+    level: np.ndarray        # [S + 1, B, F]
+    weights: np.ndarray      # [S, 4, B, F, 1], see step_weights
+    fade: np.ndarray         # [S, B, F, 2], signal and sigma
+    clean: np.ndarray        # [S, B, F]
+
+
+_plans = OrderedDict()
+KEPT_PLANS = 32
+
+
+def lay_out(sampler, start_level, steps, bend):
+    """Make the schedule of one sampling, or remember it: most plans start from the same levels. start_level [B, F] -> Plan"""
+    key = sampler, steps, bend, start_level.shape, start_level.tobytes()
+    if key not in _plans:
+        level = levels(start_level, steps, bend)
+        weights = np.ascontiguousarray(np.moveaxis(step_weights(sampler, level), -1, 1)[..., None])
+        _plans[key] = Plan(level, weights, np.stack([signal(level[:-1]), sigma(level[:-1])], -1), gain('clean', level[:-1]))
+        while len(_plans) > KEPT_PLANS:
+            _plans.popitem(last=False)
+    return _plans[key]

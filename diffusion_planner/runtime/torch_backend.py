@@ -40,6 +40,10 @@ class TorchBackend(Judging):
         self.denoise = _traced(model, self.device)
         self.pressure = Pressure(model, planning, self.device)
 
+    def scales(self):
+        """Mean and spread of the data: -> [D], [D], numpy"""
+        return self.network.normalizer.mean.cpu().numpy(), self.network.normalizer.spread.cpu().numpy()
+
     def forget(self):
         self.latents.clear()
         self.judged = None, {}

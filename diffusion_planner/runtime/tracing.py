@@ -1,4 +1,4 @@
-"""Torch functions as ONNX graphs, gradients included: a function may call torch.func.grad of anything that autograd knows."""
+"""Torch functions as ONNX graphs, gradients included: a function may differentiate anything that autograd knows."""
 import logging
 import re
 import warnings
@@ -24,7 +24,8 @@ def trace(function, example, outputs, letters=None, opset=OPSET):
     trace(function(*tensors) -> tensor or tuple, {input name: example tensor}, [output name], {input name: {axis: letter}}) -> onnx.ModelProto
 
     Axes with a letter may have any size at run time, those with one letter the same; in the example each letter has a size of
-    its own, of at least 2. All other sizes, and what the function decides by them, are fixed. Raises ExportError.
+    its own, of at least 2. All other sizes, and what the function decides by them, are fixed. Constants that the function keeps
+    for later calls must be there already, or it keeps the tracer's. Raises ExportError.
     """
     letters = letters or {}
     _check_sizes(example, letters)
@@ -88,7 +89,7 @@ def _refusal(error):
         if found := re.search(r'inferred a static shape of (\d+)', text):
             return f'an axis that has a letter is fixed at {found[1]} by the function; expected one that may have any size'
     for text in told:
-        if 'does not require grad' in text:
+        if 'does not require grad' in text or 'have been used in the graph' in text:
             return 'not differentiable: no gradient leads from its value to its first argument'
         if 'data-dependent' in text or 'unbacked' in text or '.numpy()' in text:
             return f'operator item or numpy: makes numbers outside torch, which no graph can follow ({_shortened(text)})'

@@ -18,7 +18,7 @@ from diffusion_planner.benchmarks import (latency, latency_accounting, latency_c
 from diffusion_planner.config import ConfigError
 from diffusion_planner.nets.world_model import ModelConfig, WorldModel
 from diffusion_planner.planning.planner import NoSafeCandidate, PlannerSettings
-from diffusion_planner.runtime import checkpoint, onnx_files
+from diffusion_planner.runtime import checkpoint, onnx_files, tracing
 from diffusion_planner.sim.scene import default_robot
 
 TYPICALITY = {'level': 0.5, 'band_s': [0.0, 2.0, 4.0], 'median': [0.5, 0.5], 'q90': [1.0, 1.0], 'q99': [2.0, 2.0]}
@@ -223,6 +223,9 @@ def test_what_is_exported_for_the_sweep_over_cameras_is_a_package(folder, option
     assert len(missing) == 1 and 'not with --quick' in missing[0]
     latency_sweeps._export(replace(options, model=tmp_path, kinds=(), quick=False), missing, lambda what, total: lambda: None)
     paths, config = onnx_files.read(tmp_path)
+    monkeypatch.setattr(export, 'write_graphs', lambda *told: (_ for _ in ()).throw(tracing.ExportError('far: cannot be exported')))
+    latency_sweeps._export(replace(options, model=tmp_path, kinds=(), quick=False), missing, lambda what, total: lambda: None)
+    assert missing[1:] == ['onnx with two cameras: far: cannot be exported']
     assert list(paths) == ['far'] and config['model']['cameras'] == ['camera 0', 'camera 1']
 
 
@@ -278,6 +281,9 @@ def _assert_shown(report, tmp_path):
     assert json.loads((tmp_path / 'new' / 'latency.json').read_text())['summary'] == report['summary']
     assert [path.name for path in (tmp_path / 'new').iterdir()] == ['latency.json']
     latency_report.show(report)
+    for load, busy in ((0.1, False), (2.0, True)):
+        said = latency_report.notes({**report, 'machine': {**report['machine'], 'load': load}})
+        assert busy == any('no figure here is to be relied on' in line for line in said)
     picture = latency_plot.draw(tmp_path / 'new' / 'latency.json', tmp_path / 'plots' / 'latency.png')
     assert picture.read_bytes().startswith(b'\x89PNG')
 

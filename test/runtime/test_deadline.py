@@ -4,12 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from diffusion_planner.planning.haste import Haste
 from diffusion_planner.planning.planner import Planner, PlannerSettings
 from diffusion_planner.records import Goal, Observation
 from diffusion_planner.runtime.torch_backend import load_backend
 from diffusion_planner.sim.scene import default_robot
 
-SETTINGS = PlannerSettings(arrivals=4, samples=2, far_steps=3, fill_steps=2, fill_in=5, plans=2, typicality_limit=1e9,
+SETTINGS = PlannerSettings(arrivals=4, samples=2, far_steps=3, fill_steps=2, bend=1.0, fill_in=5, plans=2, typicality_limit=1e9,
                            refuse_unfamiliar=False)
 CALL_S = 4
 # Random weights imagine anything: limits would refuse it, and this test is not about them.
@@ -115,6 +116,6 @@ def test_the_next_plan_leaves_time_for_what_choosing_took_at_the_last_one(make_p
     planner = make_planner()
     planner.plan(observation, Goal(), seed=1)
     assert planner.tail_s == 0                            # this clock does not move while a plan is chosen
-    planner.tail_s = 2 * CALL_S
+    planner.tail_s, planner.haste = 2 * CALL_S, Haste()     # of what plans cost nothing is known: Pace is on its own
     planner.clock_under_test.now_s = 0
     assert planner.plan(observation, Goal(), seed=1, deadline_s=6 * CALL_S).steps == {'far': 2, 'fill': 1}

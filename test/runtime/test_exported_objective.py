@@ -184,7 +184,7 @@ def _spec(text):
 
 
 @pytest.mark.parametrize('text, said', [
-    ('joint_margins: {panda_joint4: 0.2}', 'objective: not exported for .*: .*objective.json is of another content; run `diffusion-planner export .* --objective FILE`'),
+    ('joint_margins: {panda_joint4: 0.2}', 'objective: not exported for .*: .*objective.json is of another content; run `diffusion-planner export .* --objective FILE'),
     ('joint_margins: {panda_joint4: much}', "objective: joint_margins.panda_joint4: got 'much'"),
     ('no such file.yaml', "'no such file.yaml': cannot be read"),
 ])
@@ -214,7 +214,7 @@ def test_an_export_for_another_robot_is_refused(small):
     (lambda folder: (folder / 'objective.pull.onnx').write_bytes(b'half'), 'objective.pull.onnx: sha256 .* expected .* as in objective.json; run `diffusion'),
     (lambda folder: (folder / 'objective.judge.onnx').unlink(), 'objective.judge.onnx: cannot be read .*; run `diffusion-planner export'),
     (lambda folder: (folder / 'objective.json').write_text('{'), 'objective: not exported for .*; run|objective: not exported for .*: run'),
-    (lambda folder: _change(folder / 'objective.json', format='diffusion_planner/objective/9'), "objective.json: format 'diffusion_planner/objective/9', expected"),
+    (lambda folder: _change(folder / 'objective.json', format='other/9'), "objective.json: format 'other/9', expected 'diffusion_planner/objective/1'; run"),
 ])
 def test_spoilt_files_are_refused(copy, spoil, said):
     spoil(copy / FOLDER)
