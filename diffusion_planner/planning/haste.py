@@ -2,11 +2,12 @@
 import math
 from dataclasses import dataclass, replace
 
-SHARE = 0.85        # of the deadline that a plan may be expected to take
+SHARE = 0.8         # of the deadline that a plan may be expected to take
 FORGET = 0.2        # share of a new, lower cost in the cost that is remembered; a higher one counts at once
 RETRY = 0.98        # what was too dear becomes cheaper by this with every plan that goes without it, until it is tried again
-SMALLER = 0.6       # what half of the candidates are expected to cost, until it is known
-FLOOR = 2           # steps of each stage below which fewer candidates are better than fewer steps
+SIZES = 3           # all candidates, half of them, a quarter
+SMALLER = 0.7       # what half of the candidates are expected to cost, until it is known
+FLOOR = 2           # steps of each stage: rather fewer candidates than fewer of these, with which the guard refuses most plans
 
 
 @dataclass
@@ -33,40 +34,42 @@ class Haste:
     """Fits the settings of a plan to its deadline. Knows nothing before the first plan, which is left to Pace."""
 
     def __init__(self):
-        self._costs = {}      # whether candidates are halved -> Costs
+        self._costs = {}      # how often candidates were halved -> Costs
 
     def fit(self, settings, deadline_s):
         """Choose steps and candidates: -> settings, as they are where nobody is in a hurry"""
-        if deadline_s is None or False not in self._costs:
+        if deadline_s is None or not self._costs:
             return settings
-        few = halved(settings)
-        choices = [(settings, False, *steps) for steps in shorter(settings) if min(steps) >= FLOOR]
-        choices += [(few, True, *steps) for steps in shorter(settings)]
-        for chosen, small, far, fill in choices:
-            if self._expected(small).of(far, fill) <= SHARE * deadline_s:
-                break
-        return replace(chosen, far_steps=far, fill_steps=fill)
+        steps, least = shorter(settings), SIZES - 1
+        choices = [(size, far, fill) for size in range(SIZES) for far, fill in steps if min(far, fill) >= FLOOR or size == least]
+        size, far, fill = next((choice for choice in choices if self._expected(choice[0]).of(*choice[1:]) <= SHARE * deadline_s), choices[-1])
+        return replace(fewer(settings, size), far_steps=far, fill_steps=fill)
 
     def note(self, settings, full, pace, took_s):
         """Learn from a plan: the settings it was made with, those it would have without haste, its pace, and how long it took."""
-        steps = {name: max(count, 1) for name, count in pace.steps.items()}
-        step_s = {name: pace.seconds[name] / steps[name] for name in steps}
+        step_s = {name: pace.seconds[name] / max(count, 1) for name, count in pace.steps.items()}
         new = Costs(step_s['far'], step_s['fill'], max(took_s - sum(pace.seconds.values()), 0.0))
-        small = settings.arrivals < full.arrivals
-        if small in self._costs:
-            self._costs[small].note(new)
+        size = next(size for size in range(SIZES) if fewer(full, size).arrivals <= settings.arrivals)
+        for larger in range(size):
+            if larger in self._costs:
+                self._costs[larger] = self._costs[larger].scaled(RETRY)
+        if size in self._costs:
+            self._costs[size].note(new)
         else:
-            self._costs[small] = new
-        if small and False in self._costs:
-            self._costs[False] = self._costs[False].scaled(RETRY)
+            self._costs[size] = new
 
-    def _expected(self, small):
-        return self._costs.get(small) or self._costs[False].scaled(SMALLER)
+    def _expected(self, size):
+        """What candidates halved so often cost, by the nearest size that is known: -> Costs"""
+        known = min(self._costs, key=lambda other: abs(other - size))
+        return self._costs[known].scaled(SMALLER ** (size - known))
 
 
-def halved(settings):
-    """Half of the arrivals and, of the paths, two: -> settings"""
-    return replace(settings, arrivals=max(1, math.ceil(settings.arrivals / 2)), plans=min(2, settings.plans), plans_max=min(2, settings.plans_max))
+def fewer(settings, size):
+    """Halve the arrivals so often, with a path less to fill in each time, and a candidate that goes on with the last plan: -> settings"""
+    if size == 0:
+        return settings
+    return replace(settings, arrivals=math.ceil(settings.arrivals / 2 ** size), plans=max(1, settings.plans - size),
+                   plans_max=max(1, settings.plans - size), warm_samples=max(min(settings.warm_samples, 1), settings.warm_samples - size))
 
 
 def shorter(settings):
@@ -81,7 +84,7 @@ def shorter(settings):
 
 def told(settings, full):
     """Say what haste changed, for a replay: -> {name: value}, {} where it changed nothing"""
-    names = ('far_steps', 'fill_steps', 'arrivals', 'plans', 'plans_max')
+    names = ('far_steps', 'fill_steps', 'arrivals', 'plans', 'plans_max', 'warm_samples')
     changed = {name: getattr(settings, name) for name in names}
     return changed if settings != full else {}
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from diffusion_planner.config import ConfigError, to_mapping
 from diffusion_planner.objectives import written
+from diffusion_planner.runtime.onnx_graphs import small_session
 
 FORMAT = 'diffusion_planner/objective/1'
 FOLDER = 'objectives'      # of a model's folder
@@ -115,10 +116,9 @@ def session(graph):
     """Make a graph ready to run on one core: bytes -> onnxruntime.InferenceSession"""
     import onnxruntime
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC     # more takes longer and gains nothing here
-    return onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
+    return small_session(graph, options)
 
 
 def _begin(graphs):

@@ -2,6 +2,7 @@
 import os
 from collections import OrderedDict
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -19,14 +20,24 @@ def _share_threads(runtime, threads):
     ONNX Runtime makes it once, so the first number that a process asks for stays.
     """
     global _threads
-    if _threads is None:
-        runtime.set_global_thread_pool_sizes(threads, 1)
-        _threads = threads
-    elif threads != _threads:
-        raise ConfigError(f'threads: got {threads}, but this process runs ONNX graphs on {_threads} already; expected that, or another process')
+    with _sharing:
+        if _threads is None:
+            runtime.set_global_thread_pool_sizes(threads, 1)
+            _threads = threads
+        elif threads != _threads:
+            raise ConfigError(f'threads: got {threads}, but this process runs ONNX graphs on {_threads} already; expected that, or another process')
 
 
-_threads = None
+def small_session(graph, options):
+    """Make a session on one thread of its own, or on the shared ones once there are any, beside which nothing else is allowed: bytes -> session"""
+    runtime = providers.runtime()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    with _sharing:      # which of the two holds must not change before the session is there
+        options.use_per_session_threads = _threads is None
+        return runtime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
+
+
+_threads, _sharing = None, Lock()
 
 
 class Session:
