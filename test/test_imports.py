@@ -15,7 +15,7 @@ FORBIDDEN = {('diffusion', 'contracts'), ('contracts', 'diffusion'), ('planning'
 MODULES = sorted(path for path in PACKAGE.rglob('*.py') if path.name != '__init__.py')
 NO_TORCH = ('messages', 'records', 'safety', 'layout', 'planning.history', 'sim.env', 'ros.conversions',
             'planning.planner', 'planning.cycle', 'runtime.checkpoint', 'runtime.providers', 'evaluation.assembly', 'evaluation.closed_loop',
-            'ros.planner_node', 'ros.session')
+            'objectives.written', 'runtime.exported_objective', 'runtime.onnx_backend', 'ros.wishes', 'ros.engine', 'ros.planner_node', 'ros.session')
 
 
 def dotted(path):

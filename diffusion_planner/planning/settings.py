@@ -33,7 +33,7 @@ class PlannerSettings:
     samples: int = 1                   # far tokens per arrival time
     far_steps: int = 2
     fill_steps: int = 2
-    bend: float = 2.5                  # above 1: sampling steps get smaller towards the end, see diffusion.matrices
+    bend: float = 3.2                  # above 1: sampling steps get smaller towards the end, see diffusion.matrices
     fill_in: int = 11
     plans: int = 3                     # arrivals that are filled in
     plans_max: int = 6                 # one more after every refusal in a row, up to so many

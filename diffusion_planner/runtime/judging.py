@@ -100,7 +100,7 @@ class Judging:
         """Denoising residual of far tokens given the context, in units of the held-out 99 % quantile: -> numpy [B]"""
         table, batch = self.planning['typicality'], len(offset_s)
         known, level, seconds = context.repeat(batch)
-        noise = self._noise(seed + 1, batch, 1)
+        noise = self.noise(seed + 1, batch, 1)
         far_level = torch.full((batch, 1), float(table['level']), device=self.device)
         estimate = self.denoise(torch.cat([known, add_noise(far, noise, far_level)], 1), torch.cat([level, far_level], 1),
                                         torch.cat([seconds, torch.tensor(offset_s, device=self.device)[:, None]], 1))

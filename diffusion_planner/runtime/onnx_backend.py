@@ -22,11 +22,11 @@ NEEDED = ('places', 'conditions', 'imagine', 'far', 'fill', 'judge_far', 'judge_
 class Context:
     """An encoded observation, as the backend in PyTorch has it: tokens [C, D], level [C], offset_s [C], origin [1, D], numpy all.
 
-    read: what the heads read off it, by name, see graphs.Places. index [C]: its rows.
+    read: what the heads read off it, by name, see graphs.Places.
     """
 
-    def __init__(self, tokens, level, offset_s, origin, goal, read, index):
-        self.tokens, self.level, self.offset_s, self.origin, self.goal, self.read, self.index = tokens, level, offset_s, origin, goal, read, index
+    def __init__(self, tokens, level, offset_s, origin, goal, read):
+        self.tokens, self.level, self.offset_s, self.origin, self.goal, self.read = tokens, level, offset_s, origin, goal, read
         self.pressure = None    # what imagine_far did, for the figures
 
 
@@ -73,8 +73,7 @@ class OnnxBackend(Judging):
         else:
             told = {'told': self._seen(latent, doubt), 'level': np.maximum(level, doubt.mean(-1))}
         read = {name: value.copy() for name, value in self.graphs.places(**told).items()}
-        offset_s = np.asarray(observation.offset_s, np.float32)
-        return Context(tokens, level, offset_s, origin, goal, read, self.rows.find(level, offset_s))
+        return Context(tokens, level, np.asarray(observation.offset_s, np.float32), origin, goal, read)
 
     def _levels(self, observation):
         """Read the noise levels of an observation's tokens: -> level [C], doubt [C, V]; see TorchBackend"""
@@ -157,8 +156,10 @@ class OnnxBackend(Judging):
 
     def index(self, context, level, offset_s):
         """Say which row is whose: level [S, B, F], offset_s [B, F] -> [S, B, C + F]"""
-        own = self.rows.find(level, offset_s)
-        return np.concatenate([np.broadcast_to(context.index, (*own.shape[:2], len(context.index))), own], 2)
+        steps, batch = level.shape[:2]
+        # The context's too, each time: rows found in an earlier call may have given way to others since.
+        level = np.concatenate([np.broadcast_to(context.level, (steps, batch, len(context.level))), level], 2)
+        return self.rows.find(level, np.concatenate([np.broadcast_to(context.offset_s, (batch, len(context.offset_s))), offset_s], 1))
 
     def call(self, graph, context, noisy, index, fade, **more):
         """Call a graph that begins with graphs.Imagine: -> {name: array}, overwritten by the next call of these shapes"""

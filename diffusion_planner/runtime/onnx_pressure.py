@@ -78,12 +78,13 @@ class FarStep:
         self.backend, self.context, self.settings, self.scale, self.restraint = backend, context, settings, scale, restraint
         self.pressure, self.own, heads = backend.pressure, backend.layout.position, len(context.read['places'])
         self.objective = context.goal.objective
-        guided_by_reward = self.objective is None or self.objective.weights.get('reward') != 0 or settings.guidance_form == 'noisy'
+        guided_by_reward = self.objective is None or self.objective.weights.get('reward') != 0
         share = np.full(heads, 1 / heads, np.float32) if settings.guard else np.eye(heads, dtype=np.float32)[0]
         if not settings.guard or not guided_by_reward:
             mix = (0.0, float(guided_by_reward), float(settings.guard or not guided_by_reward))
         else:
             mix = (settings.caution, 1.0, 1.0)
+        self.width = context.read['widths'][0] if guided_by_reward else np.full(1, -np.inf, np.float32)     # a head that wide pulls nowhere
         self.told = {'origin': context.origin, 'far_s': far_s[:, 0], 'places': context.read['places'], 'sharpness': context.read['sharpness'],
                      'share': share, 'mix': np.array(mix, np.float32)}
         self.proximal = settings.proximal and settings.guidance_form != 'noisy'
@@ -113,7 +114,7 @@ class FarStep:
 
     def _at_level(self, noisy, level):
         read = self.context.read
-        told = {'position': noisy[:, 0, self.own], 'level': level, 'place': read['places'][0], 'width': read['widths'][0]}
+        told = {'position': noisy[:, 0, self.own], 'level': level, 'place': read['places'][0], 'width': self.width}
         made = self.backend.graphs.at_level(**told)
         return made['value'], made['gradient']
 
@@ -129,12 +130,16 @@ class FarStep:
     def _note(self, damping, ease, wanted, shift, length, level):
         given = schedule.rms(shift)
         if self.settings.guidance_negligible:
-            seen = (schedule.signal(level) >= schedule.MIN_SIGNAL) | (level == 0)
-            self.settled |= seen & (given < self.settings.guidance_negligible)
+            self.settled |= _seen(self.context.level).all() & _seen(level) & (given < self.settings.guidance_negligible)
         if self.restraint is not None:
             self.restraint.curvature.append(damping)
             self.restraint.ease.append(ease)
             self.restraint.region.append(np.where(length > 0, given / np.maximum(length, 1e-12), 1.0))
+
+
+def _seen(level):
+    """Whether tokens hold evidence, see diffusion.guidance.guide: level [...] -> bool [...]"""
+    return (schedule.signal(level) >= schedule.MIN_SIGNAL) | (level == 0)
 
 
 class PathStep:

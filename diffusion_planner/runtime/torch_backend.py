@@ -120,7 +120,7 @@ class TorchBackend(Judging):
         batch = len(offset_s)
         known, level, seconds = context.repeat(batch)
         far_s = torch.tensor(offset_s, device=self.device)[:, None]
-        noise = self._noise(seed, batch, 1)
+        noise = self.noise(seed, batch, 1)
         far_level = torch.ones_like(far_s)
         if warm is not None:
             far_level[-settings.warm_samples:] = settings.warm_level
@@ -129,7 +129,7 @@ class TorchBackend(Judging):
                             _matrix(level, far_level, settings.far_steps, settings.bend), torch.cat([seconds, far_s], 1),
                             settings, seed, stop)[:, -1:]
 
-    def _noise(self, seed, *shape):
+    def noise(self, seed, *shape):
         """Draw noise with numpy, so that a seed means the same to every backend: -> [*shape, D]"""
         return torch.from_numpy(draw(seed, *shape, self.layout.width)).to(self.device)
 
@@ -159,7 +159,7 @@ class TorchBackend(Judging):
         known, level, seconds = context.repeat(count)
         far_s = torch.tensor(offset_s[chosen], device=self.device)[:, None]
         share = torch.arange(1, fill + 2, device=self.device) / (fill + 1)
-        noise = self._noise(seed + 2, count, fill)
+        noise = self.noise(seed + 2, count, fill)
         between = torch.ones(count, fill, device=self.device)
         if warm is not None:
             tokens, rows = warm
