@@ -29,13 +29,13 @@ class NoSafeCandidate(RuntimeError):
 class PlannerSettings:
     """What an operator may change."""
 
-    arrivals: int = 10                 # arrival times tried
-    samples: int = 1                   # far tokens per arrival time
-    far_steps: int = 2
-    fill_steps: int = 2
-    bend: float = 3.2                  # above 1: sampling steps get smaller towards the end, see diffusion.matrices
+    arrivals: int = 8                  # arrival times tried
+    samples: int = 2                   # far tokens per arrival time
+    far_steps: int = 3
+    fill_steps: int = 3
+    bend: float = 1.8                  # above 1: sampling steps get smaller towards the end, see diffusion.matrices
     fill_in: int = 11
-    plans: int = 3                     # arrivals that are filled in
+    plans: int = 2                     # arrivals that are filled in
     plans_max: int = 6                 # one more after every refusal in a row, up to so many
     shortest_s: float = 0.3
     longest_s: float = math.inf        # the model's horizon, if that is less

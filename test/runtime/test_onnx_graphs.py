@@ -42,11 +42,12 @@ def test_calls_of_the_same_shapes_share_buffers_and_others_do_not(session):
 
 
 def test_what_is_given_may_be_changed_afterwards(session):
-    given = pair(3)
+    given, slot = pair(3), session.add.slot(3)
     for _ in range(3):
-        session.add(**given)
+        slot.put(**given)
         given['x'][:] = 100
-        np.testing.assert_array_equal(session.add(**pair(3))['z'], 1 + np.arange(6).reshape(3, 2))
+        np.testing.assert_array_equal(slot.put(y=given['y']).run()['z'], 1 + np.arange(6).reshape(3, 2))
+        given['x'][:] = 1
 
 
 def test_any_number_of_shapes_is_computed(session):
@@ -84,10 +85,15 @@ def test_a_device_is_given_what_changed_and_nothing_else(session, monkeypatch):
     monkeypatch.setattr(slot, '_bind', lambda name, buffer: bound.append(name))
     slot.run()
     slot.put(x=pair(3, 4.0)['x']).run()
+    slot.run()
     assert bound == ['x']
+    table = {'y': pair(3)['y']}
+    slot.own(table, 1).run()
+    slot.own(table, 1).run()
+    assert bound == ['x', 'y', 'y']      # once as the buffer, once for what it says
     session.add.elsewhere = False
-    slot.put(**pair(3)).run()
-    assert bound == ['x']
+    slot.put(x=pair(3)['x']).run()
+    assert bound == ['x', 'y', 'y']
 
 
 def test_graphs_are_loaded_when_they_are_needed_and_once(session):
