@@ -33,16 +33,17 @@ setup(
     python_requires='>=3.10',
     # Ranges, not pins: a ROS distribution brings its own numpy, and its messages are compiled against it.
     install_requires=[
-        'setuptools', 'numpy', 'scipy', 'pyyaml', 'torch', 'safetensors', 'ruckig', 'pybullet', 'imageio', 'pillow',
+        'setuptools', 'numpy', 'scipy', 'pyyaml', 'safetensors', 'ruckig', 'pybullet', 'imageio', 'pillow',
         'opencv-python-headless', 'typer', 'rich', 'lark',
     ],
     extras_require={
         'ros': ['ros-rclpy[fastrtps]', 'ros-sensor-msgs', 'ros-trajectory-msgs', 'ros-std-srvs', 'ros-std-msgs',
                 'ros-diagnostic-msgs', 'ros-visualization-msgs', 'ros-lifecycle-msgs', 'ros-rosgraph-msgs',
                 'ros-geometry-msgs', 'ros-builtin-interfaces', 'ros-rcl-interfaces', 'ros-ament-index-python'],
-        'train': ['ompl', 'h5py', 'hdf5plugin', 'tensorboard', 'matplotlib'],
+        'torch': ['torch'],                                   # the backend that trains and exports; one of this and onnx is needed
+        'train': ['torch', 'ompl', 'h5py', 'hdf5plugin', 'tensorboard', 'matplotlib'],
         'onnx': ['onnxruntime'],                              # to run an exported model
-        'export': ['onnx', 'onnxscript', 'onnxruntime'],      # to export one, with torch
+        'export': ['torch', 'onnx', 'onnxscript', 'onnxruntime'],      # to export one
         'benchmark': ['gymnasium', 'gymnasium-robotics', 'mujoco'],
         'gpu': ['torch', 'onnxruntime-gpu'],                  # in place of onnxruntime, which has the same files; a CUDA torch: see the Makefile
         'test': ['pytest', 'hypothesis'],

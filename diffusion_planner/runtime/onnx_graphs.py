@@ -29,7 +29,7 @@ def _share_threads(runtime, threads):
 
 
 def small_session(graph, options):
-    """Make a session on one thread of its own, or on the shared ones once there are any, beside which nothing else is allowed: bytes -> session"""
+    """Make a session on one thread of its own, or on the shared ones once there are any, beside which nothing else is allowed: bytes or path -> session"""
     runtime = providers.runtime()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     with _sharing:      # which of the two holds must not change before the session is there

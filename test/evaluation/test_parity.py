@@ -76,7 +76,8 @@ def test_what_shipped_models_say_of_their_export_is_so(name):
 @pytest.mark.parametrize('stage', ['far', 'path', *parity.FIGURES])
 def test_a_backend_that_is_off_is_refused_with_where_and_by_how_much(pair, stage):
     one, other = pair('panda_reach')
-    with pytest.raises(parity.Different, match=rf'^{stage}: backends differ by [12]\.\de-02, expected at most 0\.0001 .*form clean, sampler multistep, .* seed 0$'):
+    said = rf'^{stage}: backends differ by [12]\.\de-02, expected at most 0\.0001 .*form clean, sampler multistep, .* seed 0$'
+    with pytest.raises(parity.Different, match=said):
         parity.check(one, Off(other, stage, 0.01), 1)
 
 

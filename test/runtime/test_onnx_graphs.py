@@ -17,8 +17,8 @@ KIND = {np.float32: onnx.TensorProto.FLOAT, np.int64: onnx.TensorProto.INT64}
 
 def write(path, operator='Add', given=('x', 'y'), kind=np.float32, shape=('N', 2)):
     """Write a graph of one operator: -> path"""
-    told = [onnx.helper.make_tensor_value_info(name, KIND[kind], shape) for name in given]
-    made = onnx.helper.make_graph([onnx.helper.make_node(operator, list(given), ['z'])], 'g', told, [onnx.helper.make_tensor_value_info('z', KIND[kind], shape)])
+    told = [onnx.helper.make_tensor_value_info(name, KIND[kind], shape) for name in (*given, 'z')]
+    made = onnx.helper.make_graph([onnx.helper.make_node(operator, list(given), ['z'])], 'g', told[:-1], told[-1:])
     onnx.save(onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid('', 20)], ir_version=10), path)
     return path
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from diffusion_planner.runtime.onnx_graphs import small_session
 from diffusion_planner.runtime.tracing import OPSET, ExportError, trace, with_gradient
 
 torch.set_num_threads(1)
@@ -17,9 +18,7 @@ TIES = torch.tensor([[3.0, 1.0, 1.0, 2.0, 1.0, 3.0], [0.0, -1.0, 0.0, -1.0, 5.0,
 
 def run(model, *given):
     """Run a graph: -> [output]"""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=['CPUExecutionProvider'])
+    session = small_session(model.SerializeToString(), onnxruntime.SessionOptions())
     return session.run(None, {node.name: value.numpy() for node, value in zip(session.get_inputs(), given)})
 
 
