@@ -70,7 +70,7 @@ class ImaginedPlan:
     """A chosen plan: offset_s [T] > 0 from its origin, position_rad [T, J], velocity_rad_s [T, J], the last being the far token.
 
     Sliding joints have metres for radians, as in sensor_msgs/JointState. `level` [T] is the noise that a deadline left in each
-    token, 0 in a finished plan; `steps` are the sampling steps that each stage took.
+    token, 0 in a finished plan; `steps` are the sampling steps that each stage took, and the settings that a deadline changed.
     """
 
     origin_s: float

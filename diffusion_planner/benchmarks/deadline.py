@@ -96,7 +96,7 @@ def _pace(took_ms, plans, deadline_ms):
                   **{f'plan_ms_p{share}': float(np.percentile(took_ms, share)) for share in (50, 95, 99)}}
     if plans:
         steps, noise = zip(*plans)
-        found |= {'steps': {stage: float(np.mean([each[stage] for each in steps])) for stage in steps[0]}, 'noise_left': float(np.mean(noise))}
+        found |= {'steps': {stage: float(np.mean([each[stage] for each in steps])) for stage in ('far', 'fill')}, 'noise_left': float(np.mean(noise))}
     return found
 
 

@@ -44,7 +44,7 @@ def deadline(everybody, cases, options, bar):
         steps = [taken for _, taken in laps if taken]
         found[name] = {'deadline_ms': options.deadline_ms, 'kept': float(np.mean([took <= options.deadline_ms for took, _ in laps])),
                        'refused': len(laps) - len(steps), 'plan_ms': quantiles([took for took, _ in laps]),
-                       'steps': {stage: float(np.mean([taken[stage] for taken in steps])) for stage in steps[0]} if steps else None}
+                       'steps': {stage: float(np.mean([taken[stage] for taken in steps])) for stage in ('far', 'fill')} if steps else None}
     return found
 
 
@@ -83,7 +83,8 @@ def cameras(cases, options, missing, bar):
             own = replace(options, lenient=True) if count == 1 else replace(options, lenient=True, model=Path(scratch))
             if count > 1:
                 several(options.model, count, own.model)
-                _export(own, missing, bar)
+                if not _export(own, missing, bar) and options.kinds and set(options.kinds) == {'onnx'}:
+                    continue        # nobody is left to measure
             everybody, _ = load_all(own, default_robot(), strict=False)
             looks = [seen_by(case, count) for case in cases]
             points.append({'at': count, **_quantiles(interleave(everybody, looks, options.plans_per_point, plan_ms, advance))})
@@ -91,25 +92,29 @@ def cameras(cases, options, missing, bar):
 
 
 def _export(options, missing, bar):
-    """Write the ONNX graphs of a folder, where ONNX Runtime is measured at all; that they compute the same is for others to prove."""
+    """Write the ONNX graphs of a folder, where ONNX Runtime is measured at all: -> whether they are there
+
+    That they compute the same is for others to prove.
+    """
     if 'onnx' not in (options.kinds or KINDS):
-        return
+        return False
     if options.quick:
         missing.append('onnx with two cameras: the export of a network for it takes a minute; not with --quick')
-        return
+        return False
     try:
         from diffusion_planner.runtime import export, tracing
     except ImportError as error:
         missing.append(f'onnx with two cameras: {error}')
-        return
+        return False
     network, config = checkpoint.load(options.model)
     advance = bar('exporting', len(export.recipes(network)))
     try:
         files = export.write_graphs(network, options.model / 'model.safetensors', options.model, lambda name: advance())
     except tracing.ExportError as error:
         missing.append(f'onnx with two cameras: {error}')
-        return
+        return False
     checkpoint.write_config(options.model, {**config, ENTRY: {'format': FORMAT, 'weights_sha256': config['sha256'], 'files': files}})
+    return True
 
 
 def several(model, count, folder):

@@ -114,8 +114,8 @@ def _imagine(backend, case):
     judged = backend.judge_far(context, far, case.offset_s, case.seed)
     warm = None
     if case.warm:
-        warm = (backend.network_tokens(*(np.repeat(part[-1:], settings.fill_in, 0) for part in (*motion, np.zeros((1, len(last) - backend.layout.motion.stop))))),
-                np.arange(len(case.chosen)) == 0)
+        still = (*motion, np.zeros((1, len(last) - backend.layout.motion.stop)))
+        warm = backend.network_tokens(*(np.repeat(part[-1:], settings.fill_in, 0) for part in still)), np.arange(len(case.chosen)) == 0
     tokens = backend.fill_in(context, far, case.chosen, case.offset_s, settings, case.seed, warm)
     return {'far': far, 'path': tokens, **{name: judged[name] for name in FIGURES}}
 

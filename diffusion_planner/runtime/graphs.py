@@ -1,7 +1,7 @@
 """The networks as planning calls them, cut into the functions that are exported: tensors in, tensors out, nothing kept between.
 
-Those that sample are in graphs_guided. Every function computes what the backend in PyTorch does with modules of `nets`; what follows from it without a network (noise,
-sampling steps, the bounds on guidance) is numpy, see runtime.schedule.
+Those that sample are in graphs_guided. Every function computes what the backend in PyTorch does with modules of `nets`; what follows
+from it without a network (noise, sampling steps, the bounds on guidance) is numpy, see runtime.schedule.
 """
 import torch
 from torch import nn
@@ -46,7 +46,10 @@ class Strange(nn.Module):
 
 
 class Places(nn.Module):
-    """What the heads read off a context: told [C, N], level [C] if pictures tell -> places [M, 1, E], sharpness [M, 1], widths [M, 1], judge's place and width"""
+    """What the heads read off a context: told [C, N], level [C] if pictures tell
+
+    -> places [M, 1, E], sharpness [M, 1], widths [M, 1], the judge's place and width
+    """
 
     def __init__(self, network):
         super().__init__()

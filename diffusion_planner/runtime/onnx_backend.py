@@ -16,7 +16,8 @@ from diffusion_planner.runtime.onnx_rows import Rows
 
 CACHED_PICTURES = 64
 # Loaded at once, so that what cannot run is known before an arm moves; the other graphs serve measurements and pictures for people.
-NEEDED = ('places', 'conditions', 'imagine', 'far', 'fill', 'judge_far', 'judge_paths', 'pictures', 'strange')
+NEEDED = ('places', 'conditions', 'imagine', 'far', 'fill', 'judge_far', 'judge_paths')
+WITH_CAMERAS = ('pictures', 'strange')     # where there are
 
 
 class Context:
@@ -105,6 +106,8 @@ class OnnxBackend(Judging):
         if new:
             for key, latent in zip(new, self.graphs.pictures(pixels=np.stack(list(new.values())))['latent'].copy()):
                 self.latents[key] = latent
+        for key in (key for row in keys for key in row):
+            self.latents.move_to_end(key)
         found = np.array([np.concatenate([self.latents[key] for key in row]) for row in keys])
         while len(self.latents) > CACHED_PICTURES:
             self.latents.popitem(last=False)
@@ -187,12 +190,12 @@ def load_backend(model_dir, robot, threads=1, provider='auto'):
     provider: 'auto' or the name of an ONNX Runtime provider. Raises ModelError for a folder without graphs that belong to its weights,
     and ConfigError for a robot whose joints are not the model's, or for a provider that is not there.
     """
-    paths, config = onnx_files.read(model_dir)
+    paths, config = onnx_files.read(model_dir, NEEDED)
     joints = config['model']['joint_names']
     if list(robot.joint_names) != joints:
         raise ConfigError(f'{model_dir}: trained for joints {joints}, the robot has {list(robot.joint_names)}')
     graphs = Session(paths, provider, threads)
-    graphs.load(NEEDED)
+    graphs.load((*NEEDED, *WITH_CAMERAS))
     if 'pictures' in paths and (found := tuple(graphs.pictures.shape('pixels')[1:])) != tuple(config['model']['picture_shape']):
         raise ModelError(f'{paths["pictures"]}: exported for pictures of {found}, config.json says {tuple(config["model"]["picture_shape"])}; '
                          f'export it again: `{onnx_files.command(model_dir)}`')

@@ -1,7 +1,6 @@
 """What pulls imagined tokens, and the guard that bounds it, around exported graphs; see runtime.pressure for the why."""
 import numpy as np
 
-from diffusion_planner.config import ConfigError
 from diffusion_planner.runtime import schedule
 
 

@@ -23,7 +23,10 @@ class Weights:
             self.places[entry['dtype'], hashlib.sha256(data[first:last]).digest()] = first, last - first
 
     def find(self, values):
-        """Find an array's bytes in the file: -> (dtype there, offset, length), or None. Its shape there may be another, and float32 may be in half precision."""
+        """Find an array's bytes in the file: -> (dtype there, offset, length), or None
+
+        Its shape there may be another, and float32 may be in half precision.
+        """
         for dtype, stored in (('F32', values), ('F16', values.astype(np.float16))):
             if values.dtype == np.float32 and np.array_equal(stored.astype(np.float32), values):
                 key = dtype, hashlib.sha256(np.ascontiguousarray(stored).tobytes()).digest()
