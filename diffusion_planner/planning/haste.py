@@ -7,6 +7,7 @@ FORGET = 0.2        # share of a new, lower cost in the cost that is remembered;
 RETRY = 0.98        # what was too dear becomes cheaper by this with every plan that goes without it, until it is tried again
 SIZES = 3           # all candidates, half of them, a quarter
 SMALLER = 0.7       # what half of the candidates are expected to cost, until it is known
+BEND = 3.2          # of sampling in fewer steps than wanted: the last one must start low, or the guard refuses most plans
 FLOOR = 2           # steps of each stage: rather fewer candidates than fewer of these, with which the guard refuses most plans
 
 
@@ -43,7 +44,8 @@ class Haste:
         steps, least = shorter(settings), SIZES - 1
         choices = [(size, far, fill) for size in range(SIZES) for far, fill in steps if min(far, fill) >= FLOOR or size == least]
         size, far, fill = next((choice for choice in choices if self._expected(choice[0]).of(*choice[1:]) <= SHARE * deadline_s), choices[-1])
-        return replace(fewer(settings, size), far_steps=far, fill_steps=fill)
+        hurried = (far, fill) != steps[0]
+        return replace(fewer(settings, size), far_steps=far, fill_steps=fill, bend=max(settings.bend, BEND) if hurried else settings.bend)
 
     def note(self, settings, full, pace, took_s):
         """Learn from a plan: the settings it was made with, those it would have without haste, its pace, and how long it took."""
@@ -84,7 +86,7 @@ def shorter(settings):
 
 def told(settings, full):
     """Say what haste changed, for a replay: -> {name: value}, {} where it changed nothing"""
-    names = ('far_steps', 'fill_steps', 'arrivals', 'plans', 'plans_max', 'warm_samples')
+    names = ('far_steps', 'fill_steps', 'bend', 'arrivals', 'plans', 'plans_max', 'warm_samples')
     changed = {name: getattr(settings, name) for name in names}
     return changed if settings != full else {}
 

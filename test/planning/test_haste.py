@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, strategies as st
 
-from diffusion_planner.planning.haste import FLOOR, RETRY, SHARE, Haste, fewer, retold, shorter, told
+from diffusion_planner.planning.haste import BEND, FLOOR, RETRY, SHARE, Haste, fewer, retold, shorter, told
 from diffusion_planner.planning.planner import PlannerSettings
 
 FULL = PlannerSettings(arrivals=10, far_steps=3, fill_steps=3, plans=3, plans_max=6)
@@ -46,6 +46,7 @@ def test_nobody_hurries_without_a_deadline_or_with_a_long_one():
 def test_a_plan_is_chosen_that_is_expected_to_fit(expected_ms, far, fill, arrivals):
     chosen = _noted(0.002, 0.001, 0.004).fit(FULL, (expected_ms + 1e-6) / 1000 / SHARE)
     assert (chosen.far_steps, chosen.fill_steps, chosen.arrivals) == (far, fill, arrivals)
+    assert chosen.bend == (FULL.bend if (far, fill) == (3, 3) else BEND)
 
 
 def test_a_dearer_plan_counts_at_once_and_a_cheaper_one_slowly():
