@@ -50,7 +50,7 @@ def draw(json_path, out):
         for axis, panel in zip(axes, (_success, _time, _progress)):
             panel(axis, report['summary'])
             _deadlines(axis, report['summary'])
-        figure.suptitle(_title(report), fontsize=15, fontweight='bold', x=0.01, ha='left')
+        figure.suptitle(_title(report), fontsize=12, fontweight='bold', x=0.01, ha='left')
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, pil_kwargs={'optimize': True})
     return Path(out)
