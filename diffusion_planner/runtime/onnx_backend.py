@@ -190,7 +190,7 @@ def load_backend(model_dir, robot, threads=1, provider='auto'):
     provider: 'auto' or the name of an ONNX Runtime provider. Raises ModelError for a folder without graphs that belong to its weights,
     and ConfigError for a robot whose joints are not the model's, or for a provider that is not there.
     """
-    paths, config = onnx_files.read(model_dir, NEEDED)
+    paths, config = onnx_files.read(model_dir)
     joints = config['model']['joint_names']
     if list(robot.joint_names) != joints:
         raise ConfigError(f'{model_dir}: trained for joints {joints}, the robot has {list(robot.joint_names)}')

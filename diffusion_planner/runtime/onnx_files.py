@@ -13,8 +13,8 @@ def command(folder):
     return f'diffusion-planner export {folder}'
 
 
-def read(folder, needed=()):
-    """Check the graphs of a model folder, those of the names that are needed being there: -> {name: path}, config dict. Raises ModelError."""
+def read(folder):
+    """Check the graphs of a model folder: -> {name: path}, config dict. Raises ModelError."""
     folder = Path(folder)
     config = verify(folder)
     entry = config.get(ENTRY)
@@ -26,8 +26,6 @@ def read(folder, needed=()):
     if entry['weights_sha256'] != config['sha256']:
         raise ModelError(f'{folder}/config.json: {ENTRY}: exported from weights {entry["weights_sha256"][:12]}…, model.safetensors is '
                          f'{config["sha256"][:12]}…; export it again: `{command(folder)}`')
-    if lacking := [name for name in needed if name not in entry['files']]:
-        raise ModelError(f'{folder}/config.json: {ENTRY}: files: has no {", ".join(lacking)}; export it again: `{command(folder)}`')
     paths = {name: folder / f'{name}.onnx' for name in entry['files']}
     for name, path in paths.items():
         _check(path, entry['files'][name], folder)

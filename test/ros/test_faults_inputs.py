@@ -111,9 +111,10 @@ def test_row_03_without_joint_states_it_brakes_at_once(pair):
     pair.wait(lambda: pair.heard('BRAKING', 'joint_states: stale'))
     assert time.monotonic() - begun_s < 2.0             # 0.3 s and a busy machine
     assert 'DEGRADED' not in pair.states()
-    pair.wait(lambda: pair.see.trajectories)
+    # What was published before may come later than the status: topics keep no order among themselves.
+    pair.wait(lambda: pair.see.trajectories and seconds(pair.see.trajectories[-1].points[-1].time_from_start) < 1.0)
     stop = pair.see.trajectories[-1]
-    assert seconds(stop.points[-1].time_from_start) < 1.0 and not np.any(stop.points[-1].velocities)
+    assert not np.any(stop.points[-1].velocities)
     assert pair.is_silent()
     pair.see.joints.clear()
     pair.inject('none')
@@ -137,7 +138,8 @@ def test_row_04_bad_joint_states_are_dropped_and_foreign_ones_mapped_by_name(pai
     pair.see.joints.clear()
     pair.wait_trajectories(3)
     pair.see.spin(1.1)
-    assert dropped(pair, 'joint_states') == before and pair.is_undisturbed()
+    assert dropped(pair, 'joint_states') == before
+    assert pair.is_undisturbed(), pair.said()
     assert np.ptp([dict(zip(message.name, message.position))['panda_joint7'] for message in pair.see.joints]) > 0.1
 
 
