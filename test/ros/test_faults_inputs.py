@@ -131,6 +131,7 @@ def test_row_04_bad_joint_states_are_dropped_and_foreign_ones_mapped_by_name(pai
     pair.wait(lambda: pair.heard('DEGRADED', 'joint_states dropped: '))
     pair.inject('none')
     pair.wait_status('NOMINAL')
+    pair.wait_moving()                                 # what was dropped has stopped the arm, and it comes to rest first
     pair.mark()
     pair.see.spin(1.1)                                 # the next diagnostics
     pair.inject('joint_states shuffled')
