@@ -62,7 +62,7 @@ def export(model: Annotated[Optional[Path], typer.Argument(help='Model folder.',
            cases: Annotated[int, typer.Option(min=1, help='How many cases the two backends are compared on.')] = 54):
     """Write a model's networks as ONNX graphs, gradients of guidance included, and prove that they plan as PyTorch does."""
     from diffusion_planner.evaluation import exporting
-    exporting.run(_whole(model or Path(DEFAULT_MODEL)), [_objective(path) for path in objective or ()], robot, cases, not only_objectives)
+    exporting.run(_whole(model or Path(DEFAULT_MODEL)), objective or (), robot, cases, not only_objectives)
 
 
 @app.command()

@@ -14,7 +14,7 @@ LIBRARIES = ('torch', 'onnx', 'onnxruntime')
 
 
 def export_model(folder, cases=54, tell=lambda text: None, threads=1):
-    """Write a model's graphs: -> {'seconds': ..., 'bytes': ..., 'parity': {what: largest difference}}
+    """Write a model's graphs: -> {'files': {name: bytes}, 'parity': see parity.check}
 
     Nothing of the folder changes before all graphs are made and agree with PyTorch. Raises ModelError, or ExportError where an operator
     cannot be exported or the backends differ.
@@ -61,13 +61,16 @@ def _move(made, folder, files, config):
 
 
 def run(folder, objectives=(), robot='config/panda.yaml', cases=54, networks=True):
-    """Export a model and objectives for it, and tell of it."""
+    """Export a model and objectives for it, and tell of it. An objective that cannot be used is refused before anything is traced."""
     from rich.console import Console
     from diffusion_planner import config, files
+    from diffusion_planner.objectives.spec import load_objective
     from diffusion_planner.robot import Robot
     from diffusion_planner.runtime.objective_export import export_objective
     console = Console()
     arm = config.load(Robot, robot if Path(robot).exists() else files.find(robot)) if objectives else None
+    for path in objectives:
+        load_objective(path, arm)
     with console.status('exporting') as status:
         if networks:
             _tell_of(console, folder, export_model(folder, cases, status.update))

@@ -2,6 +2,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from diffusion_planner.evaluation.assembly import load_objective
 from diffusion_planner.files import find
 from diffusion_planner.objectives import written
 
@@ -21,11 +22,7 @@ def read_objective(text, robot, backend='torch', model=None):
     """
     if not text:
         return None
-    if backend == 'onnx':
-        from diffusion_planner.runtime.exported_objective import load_exported
-        return load_exported(_located(text), robot, locate(model))
-    from diffusion_planner.objectives.spec import load_objective
-    return load_objective(_located(text), robot)
+    return load_objective(_located(text), robot, backend, model and locate(model))
 
 
 def read_zones(text):
