@@ -50,7 +50,7 @@ ifeq ($(ROS),sourced)
 	@$(PYTHON) -c 'import numpy; print("numpy==" + numpy.__version__)' > $(VENV)/constraints.txt
 	@grep '^torch==' requirements.txt >> $(VENV)/constraints.txt
 	@$(PIP) 'setuptools>=77' -c $(VENV)/constraints.txt
-	@$(PIP) --use-pep517 --no-build-isolation -c $(VENV)/constraints.txt -e '.[train,onnx,export,benchmark,test]'
+	@$(PIP) --use-pep517 --no-build-isolation -c $(VENV)/constraints.txt -e '.[train,bags,lerobot,rerun,ray,onnx,export,benchmark,test]'
 else
 	@$(PIP) -r requirements.txt -r requirements-ros.txt
 	@$(PIP) --use-pep517 --no-build-isolation --no-deps -e .

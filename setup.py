@@ -41,7 +41,11 @@ setup(
                 'ros-diagnostic-msgs', 'ros-visualization-msgs', 'ros-lifecycle-msgs', 'ros-rosgraph-msgs',
                 'ros-geometry-msgs', 'ros-builtin-interfaces', 'ros-rcl-interfaces', 'ros-ament-index-python'],
         'torch': ['torch'],                                   # the backend that trains and exports; one of this and onnx is needed
-        'train': ['torch', 'ompl', 'h5py', 'hdf5plugin', 'tensorboard', 'matplotlib'],
+        'bags': ['rosbags', 'h5py', 'hdf5plugin', 'matplotlib'],         # to read, write and evaluate bags
+        'lerobot': ['pyarrow', 'av'],                         # to read and write LeRobot datasets
+        'rerun': ['rerun-sdk'],                               # to write recordings for the rerun viewer
+        'train': ['torch', 'accelerate', 'ompl', 'h5py', 'hdf5plugin', 'tensorboard', 'matplotlib'],
+        'ray': ['ray'],                                       # to fan out over machines
         'onnx': ['onnxruntime'],                              # to run an exported model
         'export': ['torch', 'onnx', 'onnxscript', 'onnxruntime'],      # to export one
         'benchmark': ['gymnasium', 'gymnasium-robotics', 'mujoco'],
@@ -52,6 +56,7 @@ setup(
         'diffusion-planner = diffusion_planner.cli:main',
         'planner_node = diffusion_planner.ros.planner_node:program',
         'sim_node = diffusion_planner.ros.sim_node:program',
+        'player_node = diffusion_planner.ros.player_node:program',
     ]},
     zip_safe=True,
 )

@@ -9,8 +9,12 @@ from typing import Annotated, Optional
 
 import typer
 
+from diffusion_planner.cli_bags import bags
+
 app = typer.Typer(help='Plan arm motion by denoising an imagined, rewarded future.',
                   add_completion=False, pretty_exceptions_enable=False)
+
+app.add_typer(bags)      # without a name: its commands stand beside the others
 
 DEFAULT_MODEL = 'models/panda_reach'
 
@@ -18,6 +22,9 @@ Episodes = Annotated[int, typer.Option(min=1, help='How many episodes.')]
 Count = Annotated[int, typer.Option(min=1, help='How many scenes.')]
 Seed = Annotated[int, typer.Option(min=0, help='Seed of the first scene; the same seed gives the same scenes.')]
 Workers = Annotated[int, typer.Option(min=1, help='Processes to share the work.')]
+Ray = Annotated[Optional[str], typer.Option('--ray', metavar='[ADDRESS]', show_default=False,
+                                            help='Share the work over ray: of this machine, with so many workers, where no address follows; else of a '
+                                                 'cluster, host:port, on all of whose machines this package is installed and the model lies at the same path.')]
 Model = Annotated[Path, typer.Option(help='Model folder.')]
 Scale = Annotated[Optional[float], typer.Option(min=0, max=100, show_default="the model's own",
                                                 help='Guidance scale; 0 takes the reward out of the plan.')]
@@ -38,10 +45,11 @@ def options(debug: Annotated[bool, typer.Option('--debug', help='Show the traceb
 
 @app.command()
 def demos(out: Annotated[Path, typer.Option(help='Folder for the episodes; those that are there are kept.')] = Path('data/panda_reach'),
-          episodes: Episodes = 10000, seed: Seed = 0, workers: Workers = 2):
+          episodes: Episodes = 10000, seed: Seed = 0, workers: Workers = 2, ray: Ray = None):
     """Record play data in the simulator."""
+    from diffusion_planner.sim.fanout import check
     from diffusion_planner.training.demos import make_demos
-    make_demos(out, episodes, seed, workers)
+    make_demos(out, episodes, seed, workers, check(ray))
 
 
 @app.command()
@@ -86,12 +94,14 @@ def compare(model: Model = Path(DEFAULT_MODEL), episodes: Episodes = 100, seed: 
             methods: Annotated[Optional[list[str]], typer.Option('--method', help='Only this method; may be repeated.')] = None,
             guidance_scale: Scale = None, objective: Objective = None,
             guard: Annotated[bool, typer.Option(help='Bound and judge guidance; without, one head guides as it likes.')] = True,
-            backend: Backend = 'torch', device: Device = 'cpu', deadline_ms: Deadline = None):
+            backend: Backend = 'torch', device: Device = 'cpu', deadline_ms: Deadline = None, ray: Ray = None):
     """Compare methods in closed loop on the same scenes."""
     from diffusion_planner.evaluation.closed_loop import METHODS
     from diffusion_planner.evaluation.closed_loop import compare as run
+    from diffusion_planner.sim.fanout import check
+    check(ray)
     run(_whole(model, backend, device), episodes, seed, json, workers, _known('--method', methods, METHODS), guidance_scale, guard,
-        _objective(objective, backend, _found(model)), backend=backend, device=device, deadline_ms=deadline_ms)
+        _objective(objective, backend, _found(model)), ray, backend=backend, device=device, deadline_ms=deadline_ms)
 
 
 @app.command()
@@ -111,12 +121,15 @@ def audit(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', 
           write: Annotated[bool, typer.Option(help='Write the recommended scale into the checkpoint.')] = True,
           scales: Annotated[Optional[list[float]], typer.Option('--scale', min=0, max=1000, help='Only this scale; may be repeated.')] = None,
           work: Annotated[Path, typer.Option(help='Folder where finished episodes are kept, so that an interrupted run goes on.')] = Path('runs/audit'),
-          workers: Workers = 2):
+          workers: Workers = 2, ray: Ray = None):
     """Measure what guidance promises against what really happens, over its scale, and name the scale to use."""
     from dataclasses import replace
 
     from diffusion_planner.evaluation import audit as auditing
     from diffusion_planner.evaluation import audit_page
+    from diffusion_planner.sim.fanout import FanOutError, check
+    if maze and ray:
+        raise FanOutError(f'--ray: got {ray!r} with --maze, expected only one of them: the mazes are run on this machine')
     if maze:
         from diffusion_planner.benchmarks.maze import run
         from diffusion_planner.benchmarks.maze.audit import audit_maze
@@ -124,7 +137,7 @@ def audit(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', 
     else:
         options = auditing.Options(_whole(model or Path(DEFAULT_MODEL)), episodes, seed, objective=_objective(objective), flaw=planted_flaw,
                                    crossing=crossing and objective is not None,
-                                   work=work, workers=workers, **({'scales': tuple(scales)} if scales else {}))
+                                   work=work, workers=workers, ray=check(ray), **({'scales': tuple(scales)} if scales else {}))
         if objective or planted_flaw or parts:
             report = (auditing.constrained if objective else auditing.flawed if planted_flaw else auditing.parts)(options)
             auditing.write(report, json)
@@ -373,7 +386,7 @@ def main(arguments=None):
     debug = '--debug' in arguments
     command = typer.main.get_command(app)
     try:
-        return command.main([argument for argument in arguments if argument != '--debug'], 'diffusion-planner', standalone_mode=False)
+        return command.main(_with_address([argument for argument in arguments if argument != '--debug']), 'diffusion-planner', standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except Exception as error:
@@ -381,6 +394,12 @@ def main(arguments=None):
             raise
         print(f'diffusion-planner: {_one_line(error)}', file=sys.stderr)
         return 2
+
+
+def _with_address(arguments):
+    """Give `--ray` its default where no address follows it: typer has no options whose value may be left out."""
+    following = [*arguments[1:], '-']
+    return [f'{argument}=local' if argument == '--ray' and after.startswith('-') else argument for argument, after in zip(arguments, following)]
 
 
 def _is_the_users(error):

@@ -23,6 +23,15 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class SensorReading:
+    """What one further sensor measured at one instant, a wrench say: values [K] in SI units."""
+
+    stamp_s: float
+    sensor: str
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
 class MotionState:
     """State of a motion reference at one instant: position_rad, velocity_rad_s, acceleration_rad_s2, each [J]."""
 
@@ -38,7 +47,8 @@ class Observation:
 
     offset_s [C], position_rad [C, J], velocity_rad_s [C, J], pictures [C, V, Y, X, 3] uint8,
     picture_stamp_s [C, V], level [C] in [0, 1]: 0 trusted, 1 nothing known at that instant. picture_level [C, V]: the same for each
-    picture by its age at its row's instant; None: all are trusted.
+    picture by its age at its row's instant; None: all are trusted. sensors [C, K]: the readings of all further sensors side by side, in
+    the model's order, in SI units; None for models without. sensor_level [C, S]: as picture_level, per sensor.
     """
 
     origin_s: float
@@ -49,6 +59,8 @@ class Observation:
     picture_stamp_s: np.ndarray
     level: np.ndarray
     picture_level: np.ndarray | None = None
+    sensors: np.ndarray | None = None
+    sensor_level: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ class ImaginedPlan:
     offset_s: np.ndarray
     position_rad: np.ndarray
     velocity_rad_s: np.ndarray
-    latent: np.ndarray                                # [T, Z], network space
+    latent: np.ndarray                                # [T, V Z + K], network space: what cameras see and sensors feel
     breakdown: dict = field(default_factory=dict)     # objective name -> value of the chosen plan
     rejected: dict = field(default_factory=dict)      # reason -> number of candidates
     timing_ms: dict = field(default_factory=dict)     # stage -> milliseconds
@@ -105,7 +117,8 @@ class Episode:
     """One recorded episode: N joint samples, M pictures of V cameras, and what was rewarded.
 
     stamp_s [N], position_rad velocity_rad_s command_rad [N, J], reward [N], terminal [N] bool,
-    frame_stamp_s [M], pixels [M, V, Y, X, 3] uint8. `privileged` holds what the learner never sees (for probes only).
+    frame_stamp_s [M], pixels [M, V, Y, X, 3] uint8. `privileged` holds what the learner never sees (for probes only);
+    `sensors` whatever else was measured at the joint samples, such as a wrench: name -> values [N, K] in SI units.
     """
 
     seed: int
@@ -118,3 +131,4 @@ class Episode:
     frame_stamp_s: np.ndarray
     pixels: np.ndarray
     privileged: dict = field(default_factory=dict)
+    sensors: dict = field(default_factory=dict)

@@ -37,6 +37,8 @@ def write_shard(path, episodes, attributes):
         file['joint_count'] = [len(episode.stamp_s) for episode in episodes]
         file['frame_count'] = [len(episode.frame_stamp_s) for episode in episodes]
         file['seed'] = [episode.seed for episode in episodes]
+        for name in episodes[0].sensors:
+            file[f'sensors/{name}'] = np.concatenate([episode.sensors[name] for episode in episodes]).astype(np.float32)
         for name in episodes[0].privileged:
             file[f'privileged/{name}'] = np.stack([episode.privileged[name] for episode in episodes])
     os.replace(part, path)
@@ -46,7 +48,7 @@ def shards(folder):
     """List the finished shards of a data folder in order. Raises StoreError where there is none."""
     found = sorted(Path(folder).glob('episodes-*.h5'))
     if not found:
-        raise StoreError(f'{folder}: holds no episodes-*.h5; expected a folder written by "diffusion-planner demos"')
+        raise StoreError(f'{folder}: holds no episodes-*.h5; expected a folder written by "diffusion-planner demos" or "ingest"')
     return found
 
 
@@ -66,6 +68,7 @@ class Episodes:
     privileged: dict
     attributes: dict
     paths: tuple
+    sensors: dict         # name -> values [N, K]
 
     def __len__(self):
         return len(self.seed)
@@ -73,13 +76,17 @@ class Episodes:
 
 def read(folder, limit=None):
     """Read everything but the pictures: read(folder, limit=None episodes) -> Episodes. Raises StoreError."""
-    columns, privileged, attributes, paths = {}, {}, {}, []
+    columns, privileged, sensors, attributes, paths = {}, {}, {}, {}, []
     for path in shards(folder):
         with _open(path) as file:
             attributes = attributes or dict(file.attrs)
-            for name in ('joint_names', 'cameras'):
+            for name in ('joint_names', 'cameras', 'picture_shape'):
                 if list(file.attrs[name]) != list(attributes[name]):
                     raise StoreError(f'{path}: {name} {list(file.attrs[name])}, expected {list(attributes[name])} as in the first shard')
+            if paths and set(file.get('sensors', {})) != set(sensors):
+                raise StoreError(f'{path}: sensors {sorted(file.get("sensors", {}))}, expected {sorted(sensors)} as in the first shard')
+            for name in file.get('sensors', {}):
+                sensors.setdefault(name, []).append(file[f'sensors/{name}'][:])
             for name in (*JOINT_FIELDS, 'frame_stamp_s', 'joint_count', 'frame_count', 'seed'):
                 columns.setdefault(name, []).append(file[name][:])
             for name in file.get('privileged', {}):
@@ -91,7 +98,7 @@ def read(folder, limit=None):
     starts = [np.concatenate([[0], np.cumsum(columns[name])]) for name in ('joint_count', 'frame_count')]
     return Episodes(*(columns[name] for name in ('stamp_s', 'position_rad', 'velocity_rad_s', 'reward', 'frame_stamp_s')),
                     *starts, columns['seed'], {name: np.concatenate(parts) for name, parts in privileged.items()},
-                    attributes, tuple(paths))
+                    attributes, tuple(paths), {name: np.concatenate(parts) for name, parts in sensors.items()})
 
 
 def read_pictures(path):

@@ -8,7 +8,7 @@ NEVER = -1
 class Windows:
     """Draws windows as rows of joint samples and pictures.
 
-    A token at some instant carries the joints of that instant and the newest picture taken by then.
+    A token at some instant carries the joints of that instant, and the newest picture and the newest readings of sensors by then.
     """
 
     def __init__(self, episodes, context_offset_s, horizon_s):
@@ -21,7 +21,7 @@ class Windows:
         """Draw windows of episodes.
 
         draw(candidates [E], count B, fill F, random) ->
-        joint_row [B, C + F + 1], frame_row [B, C + F + 1], offset_s [B, C + F + 1], present [B, C + F + 1] bool
+        joint_row, frame_row, sensor_row: the joint sample whose sensors are read, offset_s, present bool, all [B, C + F + 1]
         """
         episode = random.choice(candidates, count)
         last = (self.joint_count[episode] - 1) * self.period_s
@@ -34,7 +34,7 @@ class Windows:
         return self.rows(episode, now, offset_s, self._delay(random, count, fill))
 
     def _delay(self, random, count, fill):
-        """Draw how old the newest picture of the origin token is: on the arm that token lies a little in the future."""
+        """Draw how old picture and readings of the origin token are: on the arm that token lies a little in the future."""
         delay = np.zeros((count, len(self.context_offset_s) + fill + 1))
         delay[:, len(self.context_offset_s) - 1] = random.uniform(0, STALE_S, count) * (random.random(count) < 0.7)
         return delay
@@ -45,9 +45,10 @@ class Windows:
         joint = np.round(instant / self.period_s).astype(int)
         present = joint >= 0
         joint = np.clip(joint, 0, self.joint_count[episode][:, None] - 1)
+        sensor = np.clip(np.round((instant - delay) / self.period_s).astype(int), 0, joint)
         # A hair is added: a picture taken at this very instant counts, whatever the rounding.
         frame = np.floor((instant - delay) / self.frame_period_s + 1e-3).astype(int)
         frame = np.clip(frame, 0, self.frame_count[episode][:, None] - 1)
-        joint_row = self.episodes.joint_start[episode][:, None] + joint
+        begin = self.episodes.joint_start[episode][:, None]
         offset_s = np.where(present, (joint * self.period_s) - np.round(now / self.period_s)[:, None] * self.period_s, offset_s)
-        return joint_row, self.episodes.frame_start[episode][:, None] + frame, offset_s.astype(np.float32), present
+        return begin + joint, self.episodes.frame_start[episode][:, None] + frame, begin + sensor, offset_s.astype(np.float32), present

@@ -53,8 +53,10 @@ def check_backend(backend, device):
 def warm_up(planner, robot, goal):
     """Plan twice on nothing, so that the first real plan is as quick as the rest: -> milliseconds each took"""
     count, joints, cameras = len(planner.context_offset_s), len(robot.joint_names), len(planner.cameras)
+    sensors = getattr(planner, 'sensors', ())
     observation = Observation(0.0, np.array(planner.context_offset_s), np.tile(robot.home_rad, (count, 1)), np.zeros((count, joints)),
-                              np.zeros((count, cameras, *planner.picture_shape), np.uint8), np.zeros((count, cameras)), np.zeros(count))
+                              np.zeros((count, cameras, *planner.picture_shape), np.uint8), np.zeros((count, cameras)), np.zeros(count),
+                              sensors=np.zeros((count, sum(size for _, size in sensors))) if sensors else None)
     settings, took_ms = planner.settings, []
     for guard in (False, True):   # without the guard nothing is refused, so every stage has run once
         planner.settings = replace(settings, guard=guard, strange_limit=math.inf)

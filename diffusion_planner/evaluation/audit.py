@@ -2,11 +2,9 @@
 import hashlib
 import json
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count, islice
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from diffusion_planner.evaluation.ledger import Ledger
 from diffusion_planner.evaluation.metrics import mean_interval, wilson
 from diffusion_planner.planning import forecast
 from diffusion_planner.runtime import checkpoint
+from diffusion_planner.sim import fanout
 from diffusion_planner.sim.env import ArmEnv
 from diffusion_planner.sim.scene import default_robot, sample_scene
 from diffusion_planner.sim.task import PATCH_M, PATCH_RADIUS_M
@@ -50,6 +49,7 @@ class Options:
     fitting: bool = False      # the combined judge is what is sought: whatever the checkpoint has of it is left out
     work: Path = Path('runs/audit')
     workers: int = 2
+    ray: str | None = None     # see sim.fanout
 
     def settings(self, mode, scale, alone=False):
         return LoopSettings(str(self.model), float(scale), alone=alone, flaw=self.flaw, neutral=self.fitting, objective=self.objective and str(self.objective),
@@ -67,17 +67,11 @@ def run(options, jobs, title='episodes', seed=None):
     work = [(settings, missing[start:start + PER_JOB]) for settings, ledger in ledgers.items()
             if (missing := [number for number in wanted if number not in ledger.results]) for start in range(0, len(missing), PER_JOB)]
     columns = TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn('{task.fields[note]}'), TimeRemainingColumn()
-    with Progress(*columns) as progress, ProcessPoolExecutor(options.workers, mp_context=get_context('spawn')) as pool:
+    with Progress(*columns) as progress:
         bar = progress.add_task(title, total=sum(len(seeds) for _, seeds in work), note='')
-        futures = {pool.submit(episodes, settings, seeds): (settings, seeds) for settings, seeds in work}
-        try:
-            for future in as_completed(futures):
-                settings, seeds = futures[future]
-                ledgers[settings].add(future.result())
-                progress.update(bar, advance=len(seeds), note=describe(settings))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for (settings, seeds), rows in fanout.run(episodes, work, options.workers, options.ray):
+            ledgers[settings].add(rows)
+            progress.update(bar, advance=len(seeds), note=describe(settings))
     return {settings: [ledger.results[number] for number in wanted] for settings, ledger in ledgers.items()}
 
 
@@ -104,8 +98,9 @@ def _loop(settings):
     return Loop(settings, _env())
 
 
-def episodes(settings, seeds):
-    """Run episodes in a worker: -> rows"""
+def episodes(work):
+    """Run (settings, seeds) in a worker: -> rows"""
+    settings, seeds = work
     return [_loop(settings).run(seed) for seed in seeds]
 
 

@@ -3,10 +3,10 @@
 The planner's delay is simulated: a plan is handed to the controller `latency_s` after its observation was taken.
 """
 import json
-import multiprocessing
 import os
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +21,7 @@ from diffusion_planner.planning.history import BLIND_S, History, NotReady
 from diffusion_planner.planning.planner import NoSafeCandidate, PlannerSettings
 from diffusion_planner.records import Goal
 from diffusion_planner.runtime.checkpoint import FLAW_FILE
+from diffusion_planner.sim import fanout
 from diffusion_planner.sim.env import ArmEnv
 
 METHODS = {
@@ -259,31 +260,29 @@ def _duration(seconds):
     return SimpleNamespace(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
 
 
-_loop = None
-
-
-def _begin(settings):
-    global _loop
-    _loop = Loop(settings)
+@lru_cache(maxsize=1)
+def _loop(settings):
+    return Loop(settings)
 
 
 def _episode(work):
-    return _loop.run(*work)
+    settings, seed, method = work
+    return _loop(settings).run(seed, method)
 
 
 def compare(model, episodes=100, seed=1000, json_path=None, workers=2, methods=tuple(METHODS), guidance_scale=None, guard=True,
-            objective=None, **planning):
-    """Run every method on the same scenes and print one table: -> {method: summary}; planning: of LoopSettings, as backend
+            objective=None, ray=None, **planning):
+    """Run every method on the same scenes and print one table: -> {method: summary}; ray: see sim.fanout; planning: of LoopSettings, as backend
 
     Writes rows and summaries to json_path after every episode, so that a kill loses nothing.
     """
     from rich.progress import Progress
     settings = LoopSettings(str(model), guidance_scale, guard=guard, objective=objective and str(objective), **planning)
-    work = [(seed + index, method) for method in methods for index in range(episodes)]
+    work = [(settings, seed + index, method) for method in methods for index in range(episodes)]
     rows = []
-    with Progress() as progress, multiprocessing.get_context('spawn').Pool(workers, _begin, (settings,)) as pool:
+    with Progress() as progress:
         bar = progress.add_task('episodes', total=len(work))
-        for row in pool.imap_unordered(_episode, work):
+        for _, row in fanout.run(_episode, work, workers, ray):
             rows.append(row)
             progress.advance(bar)
             if json_path:

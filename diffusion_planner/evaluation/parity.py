@@ -61,10 +61,14 @@ def _observation(backend, random, number):
     config, joints = backend.config, backend.layout.joints
     count, cameras = len(config.context_offset_s), len(config.cameras)
     motion, stamp_s = _drawn(backend, random, count), 10.0 * number + np.array(config.context_offset_s)
-    known = random.random() < 0.7
+    known, sensors = random.random() < 0.7, {}
+    if config.sensors:
+        own, (mean, spread) = backend.layout.sensor, backend.scales()
+        sensors = {'sensors': mean[own] + spread[own] * random.normal(0, 1, (count, len(mean[own]))),
+                   'sensor_level': random.uniform(0, 0 if known else 1, (count, len(config.sensors)))}
     return Observation(10.0 * number, np.array(config.context_offset_s), motion[:, :joints], motion[:, joints:],
                        random.integers(0, 256, (count, cameras, *config.picture_shape), np.uint8), np.repeat(stamp_s[:, None], cameras, 1),
-                       np.zeros(count) if known else random.choice([0.0, 0.3, 1.0], count), random.uniform(0, 0 if known else 1, (count, cameras)))
+                       np.zeros(count) if known else random.choice([0.0, 0.3, 1.0], count), random.uniform(0, 0 if known else 1, (count, cameras)), **sensors)
 
 
 def difference(one, other, case):

@@ -19,8 +19,10 @@ class WorldModel(nn.Module):
         joints = self.layout.joints
         self.normalizer = Normalizer(self.layout.width)
         if config.cameras:
-            self.encoder, self.decoder = Encoder(config.latent), Decoder(config.latent)
+            cameras = len(config.cameras)
+            self.encoder, self.decoder = Encoder(config.latent, cameras=cameras), Decoder(config.latent, cameras)
             self.terminal_head = perceptron(self.layout.width, 64, 1)
+        # Not by the sensors: what they feel at one instant says nothing of where another posture of the episode is rewarded.
         told_by = self.layout.cameras * config.latent if config.goal == 'pictures' else joints
         self.guide_head, self.judge_head = RewardHead(joints, told_by), RewardHead(joints, told_by)
         if config.panel:
@@ -33,21 +35,27 @@ class WorldModel(nn.Module):
             self.genuineness = TransitionHead(joints, width=96, octaves=3)
         if config.strangeness:
             self.strangeness = Strangeness(config.latent)
+            if len(config.cameras) > 1:      # each camera shows another part of the world
+                self.strangeness_of_others = nn.ModuleList(Strangeness(config.latent) for _ in config.cameras[1:])
         self.denoiser = Denoiser(self.layout.width, config.width, config.depth, config.heads)
 
     def guides(self):
         """Return the heads that guide; the judge is none of them."""
         return [self.guide_head, *(self.panel if self.config.panel else ())]
 
-    def encode_pictures(self, pixels):
-        """Encode pictures: encode_pictures(pixels [N, Y, X, 3] uint8) -> latent [N, Z], not normalised."""
-        return self.encoder(pixels.permute(0, 3, 1, 2).float() / 255)
+    def strangenesses(self):
+        """Return what knows the pictures of play, per camera."""
+        return [self.strangeness, *(self.strangeness_of_others if len(self.config.cameras) > 1 else ())]
+
+    def encode_pictures(self, pixels, camera=0):
+        """Encode pictures: encode_pictures(pixels [N, Y, X, 3] uint8, camera: a number or [N]) -> latent [N, Z], not normalised."""
+        return self.encoder(pixels.permute(0, 3, 1, 2).float() / 255, camera)
 
     def decode_pictures(self, latent, camera=0):
         """Decode latents of one camera in network space: decode_pictures(latent [N, Z]) -> pixels [N, Y, X, 3] uint8."""
         own = self.layout.picture_of(camera)
         mean, spread = self.normalizer.mean[own], self.normalizer.spread[own]
-        pixels = self.decoder(latent * spread + mean)
+        pixels = self.decoder(latent * spread + mean, camera)
         return (pixels.permute(0, 2, 3, 1) * 255).round().to(torch.uint8)
 
     def denoise(self, noisy, level, offset_s):

@@ -1,11 +1,11 @@
-"""What the planner remembers: joint readings and pictures of the last seconds, sampled at the context's instants."""
+"""What the planner remembers: joints, pictures and further sensors of the last seconds, sampled at the context's instants."""
 import threading
 from bisect import bisect_right
 from collections import deque
 
 import numpy as np
 
-from diffusion_planner.records import Frame, JointReading, Observation
+from diffusion_planner.records import Frame, JointReading, Observation, SensorReading
 
 JUMP_RAD, FASTEST_RAD_S = 0.2, 5.0
 JUMP_READINGS = 3       # so many readings must agree that the arm is elsewhere: one alone is a fault of an encoder or of a driver
@@ -17,30 +17,32 @@ class NotReady(RuntimeError):
 
 
 class History:
-    """A ring buffer of one arm's joints and V cameras. Safe to fill from one thread and to read from another.
+    """A ring buffer of one arm's joints, V cameras and S sensors. Safe to fill from one thread and to read from another.
 
     A picture younger than fresh_s at the instant it stands for is trusted; its noise level rises from there, and at blind_s it
-    counts for nothing. `any_camera`: one camera is enough, those of which nothing has come count for nothing.
+    counts for nothing. `any_camera`: one camera is enough, those of which nothing has come count for nothing. sensors: (name, how many
+    numbers) of each, whose readings age in the same way by sensor_fresh_s and sensor_blind_s. `any_sensor`: none is needed.
     """
 
     def __init__(self, joint_count, cameras, context_offset_s=(-1.2, -0.4, 0.0), memory_s=5.0, fresh_s=FRESH_S, blind_s=BLIND_S,
-                 any_camera=False):
+                 any_camera=False, sensors=(), sensor_fresh_s=FRESH_S, sensor_blind_s=BLIND_S, any_sensor=False):
         self.joint_count, self.cameras, self.memory_s = joint_count, tuple(cameras), memory_s
         self.fresh_s, self.blind_s, self.any_camera = fresh_s, blind_s, any_camera
         self.offset_s = np.array(context_offset_s, np.float64)
         self.jumps, self._suspects, self._doubted_s = 0, [], None      # since when readings have been held back
         self._lock = threading.Lock()
-        self._readings, self._frames = deque(), {camera: deque() for camera in self.cameras}
+        self.sensors, self.sensor_fresh_s, self.sensor_blind_s, self.any_sensor = dict(sensors), sensor_fresh_s, sensor_blind_s, any_sensor
+        self._readings, self._frames, self._felt = deque(), {camera: deque() for camera in self.cameras}, {name: deque() for name in self.sensors}
 
     def append(self, record):
-        """Store a JointReading or a Frame.
+        """Store a JointReading, a Frame or a SensorReading.
 
         Returns False for one that is not newer than the last of its kind, and for joints that jump as no arm can: those are held
         back until JUMP_READINGS of them agree. Then the arm was put there: what was seen before belongs to another episode and is
-        forgotten. Raises KeyError for an unknown camera.
+        forgotten. Raises KeyError for an unknown camera or sensor.
         """
         is_reading = isinstance(record, JointReading)
-        kept = self._readings if is_reading else self._frames[record.camera]
+        kept = self._readings if is_reading else self._felt[record.sensor] if isinstance(record, SensorReading) else self._frames[record.camera]
         with self._lock:
             if kept and record.stamp_s < kept[-1].stamp_s:
                 return False
@@ -77,8 +79,8 @@ class History:
         self._readings.clear()
         self._suspects.clear()
         self._doubted_s = None
-        for frames in self._frames.values():
-            frames.clear()
+        for records in (*self._frames.values(), *self._felt.values()):
+            records.clear()
 
     def newest_reading(self):
         """Return the newest JointReading, or None."""
@@ -99,7 +101,8 @@ class History:
         cameras = [f'pictures of {camera}' for camera, frames in self._frames.items() if not frames]
         if self.any_camera and len(cameras) < len(self.cameras):
             cameras = []
-        return cameras if self._readings else ['joint states', *cameras]
+        sensors = [] if self.any_sensor else [f'readings of {name}' for name, felt in self._felt.items() if not felt]
+        return [*([] if self._readings else ['joint states']), *cameras, *sensors]
 
     def observe(self, origin, now_s, committed=None):
         """Sample the context of a plan that takes over at the state `origin`.
@@ -107,15 +110,17 @@ class History:
         observe(origin: MotionState, now_s, committed: function of an instant -> MotionState, or None) -> Observation with C rows at
         origin.stamp_s + context_offset_s.
 
-        Nothing stamped after now_s is used. Joints are interpolated; instants still to come are what the arm is committed to, the
+        Nothing stamped after now_s is used. Joints and sensors are interpolated; instants still to come are what the arm is committed to, the
         last row being the origin state itself. Each picture is the newest at or before its row, in the last row the newest of all;
-        its noise level rises with its age then. Rows before the first data repeat the earliest at level 1. Raises NotReady.
+        its noise level rises with its age then, and so does that of a sensor's newest reading. Rows before the first data repeat the
+        earliest at level 1; what comes before a sensor's first reading counts for nothing. Raises NotReady.
         """
         with self._lock:
             if missing := self._missing():
                 raise NotReady('waiting for ' + ' and '.join(missing))
             readings = _until(self._readings, now_s)
             frames = [_until(self._frames[camera], now_s) for camera in self.cameras]
+            felt = [_until(self._felt[name], now_s) for name in self.sensors]
         row_s = origin.stamp_s + self.offset_s
         position_rad, velocity_rad_s = _interpolate(readings, row_s)
         for row in np.flatnonzero(row_s[:-1] > now_s) if committed else ():
@@ -127,7 +132,8 @@ class History:
         level = (row_s < first_s).astype(np.float64)
         level[-1] = 0.0   # the origin is known: we chose it
         pictures, stamp_s, doubt = self._pictures(frames, instants)
-        return Observation(origin.stamp_s, self.offset_s.copy(), position_rad, velocity_rad_s, pictures, stamp_s, level, doubt)
+        return Observation(origin.stamp_s, self.offset_s.copy(), position_rad, velocity_rad_s, pictures, stamp_s, level, doubt,
+                           *self._sensed(felt, instants))
 
     def _pictures(self, frames, instants_s):
         """Choose the picture of every camera for each instant [C]: -> pictures, picture_stamp_s, picture_level"""
@@ -135,8 +141,35 @@ class History:
         blank = Frame(-np.inf, '', np.zeros_like(there[0].pixels)) if frames else None
         chosen = [[_newest(seen, instant) if seen else blank for seen in frames] for instant in instants_s]
         stamp_s = np.array([[frame.stamp_s for frame in row] for row in chosen])
-        doubt = np.clip((np.reshape(instants_s, (-1, 1)) - stamp_s - self.fresh_s) / (self.blind_s - self.fresh_s), 0.0, 1.0)
+        doubt = _doubt(np.reshape(instants_s, (-1, 1)) - stamp_s, self.fresh_s, self.blind_s)
         return np.stack([np.stack([frame.pixels for frame in row]) for row in chosen]), stamp_s, doubt
+
+    def _sensed(self, felt, instants_s):
+        """Interpolate every sensor at each instant [C]: -> sensors [C, K], sensor_level [C, S]; None, None where there are none"""
+        if not self.sensors:
+            return None, None
+        columns = [_felt(readings, size, instants_s) for readings, size in zip(felt, self.sensors.values())]
+        values, ages_s = (np.concatenate(parts, 1) for parts in zip(*columns))
+        return values, _doubt(ages_s, self.sensor_fresh_s, self.sensor_blind_s)
+
+
+def _doubt(age_s, fresh_s, blind_s):
+    return np.clip((age_s - fresh_s) / (blind_s - fresh_s), 0.0, 1.0)
+
+
+def _felt(readings, size, instants_s):
+    """Interpolate one sensor, by the two readings about each instant alone, as there may be thousands: -> values [C, K], age_s [C, 1]
+
+    The age is that of the newest reading by then, infinite where there was none yet.
+    """
+    values, ages_s = np.zeros((len(instants_s), size)), np.full((len(instants_s), 1), np.inf)
+    for row, instant in enumerate(instants_s if readings else ()):
+        after = bisect_right(readings, instant, key=lambda reading: reading.stamp_s)
+        one, other = readings[max(after - 1, 0)], readings[min(after, len(readings) - 1)]
+        share = (instant - one.stamp_s) / max(other.stamp_s - one.stamp_s, 1e-9)
+        values[row] = one.values + np.clip(share, 0.0, 1.0) * (other.values - one.values)
+        ages_s[row] = instant - one.stamp_s if after else np.inf
+    return values, ages_s
 
 
 def _jumps(before, after, until_s=None):

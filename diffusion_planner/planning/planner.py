@@ -26,8 +26,8 @@ class Backend(Protocol):
         numpy [B]
     typicality(context, far [P, 1, D], offset_s [P], seed) -> numpy [P], the same figure as judge_far's
     fill_in(context, far, chosen [P], offset_s [B], settings, seed, warm ([F, D], rows [P] bool), stop) -> tokens [P, F + 1, D]
-    network_tokens(position_rad [T, J], velocity_rad_s [T, J], latent [T, Z]) -> tokens [T, D]
-    decode(tokens) -> position_rad [P, F + 1, J], velocity_rad_s [P, F + 1, J], latent [P, F + 1, Z]
+    network_tokens(position_rad [T, J], velocity_rad_s [T, J], latent [T, V Z + K]) -> tokens [T, D]
+    decode(tokens) -> position_rad [P, F + 1, J], velocity_rad_s [P, F + 1, J], latent [P, F + 1, V Z + K]
     familiarity(context, tokens, offset_s [P, F + 1], cubic) -> numpy [P], below 0 where a path leaves what was seen at play
     genuineness(context, tokens, offset_s) -> numpy [P], log-odds that a path is play rather than imagined, 0 for models that cannot tell
     steps(context, tokens, offset_s) -> numpy [P], below 0 where a step is not one of play
@@ -69,6 +69,11 @@ class Planner:
     @property
     def cameras(self):
         return self.model.cameras
+
+    @property
+    def sensors(self):
+        """(name, how many numbers) of each sensor beside joints and cameras."""
+        return self.model.sensors
 
     def reset(self):
         """Forget the last plan and every cached picture."""
@@ -152,7 +157,7 @@ class Planner:
         """Lay out the arrival times of all far candidates: -> offset_s [B], last
 
         The last rows arrive when the last plan would. `last` is its far token's (position [1, J], velocity [1, J],
-        latent [1, Z]), or None where there is no last plan to go on with.
+        latent [1, V Z + K]), or None where there is no last plan to go on with.
         """
         settings = self.settings
         times = np.repeat(np.linspace(self.horizon_s, settings.shortest_s, settings.arrivals)[::-1], settings.samples)

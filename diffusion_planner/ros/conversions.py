@@ -89,6 +89,16 @@ def to_path_markers(points_m, stamp_s, frame_id):
     return MarkerArray(markers=[path, end])
 
 
+def to_ball(centre_m, radius_m, stamp_s, frame_id):
+    """Draw the ball in which the fingertip is rewarded: to_ball(centre_m [3], ...) -> visualization_msgs/Marker"""
+    marker = Marker(header=Header(stamp=to_time(stamp_s), frame_id=frame_id), ns='target', id=0, type=Marker.SPHERE, action=Marker.ADD,
+                    color=ColorRGBA(r=1.0, g=0.1, b=0.1, a=0.4))
+    marker.pose.position.x, marker.pose.position.y, marker.pose.position.z = map(float, centre_m)
+    marker.pose.orientation.w = 1.0
+    marker.scale.x = marker.scale.y = marker.scale.z = 2 * float(radius_m)
+    return marker
+
+
 def to_json(mapping):
     """Write a mapping of numbers, numpy ones included, as JSON text; what is not finite becomes null: -> std_msgs/String"""
     return String(data=json.dumps(_plain(mapping), allow_nan=False))

@@ -9,6 +9,7 @@ from diffusion_planner.planning.history import History
 from diffusion_planner.records import Goal
 from diffusion_planner.robot import Robot
 from diffusion_planner.ros import parameters
+from diffusion_planner.ros.circumstances import Circumstances
 from diffusion_planner.ros.diagnostics import Deadlines, StageTimes, State, cycle_facts, input_facts, plan_facts
 from diffusion_planner.ros.health import CAMERA_BRAKE, Health
 from diffusion_planner.ros.inputs import Inputs
@@ -44,7 +45,7 @@ class Engine:
         self.cycle = PlanningCycle(self.planner, self.robot, settings, self.history, teleports=simulated)
         self.times, self.deadlines, self.newest_plan, self.worker = StageTimes(), Deadlines(), None, None
         self.guided, self.stopped, self.fault, self._blocked = True, False, '', False
-        self.loading, self.fell_back = False, ''
+        self.loading, self.fell_back, self.circumstances = False, '', None     # the last are those of the newest plan
         self.health = Health(self)
         self._warn_of_guard()
         importlib.import_module('cv2')     # takes a tenth of a second, which the first picture's callback must not wait for
@@ -94,7 +95,7 @@ class Engine:
         self.cycle.forget()
         self.health.begin_again()
         hooks = replace(self.hooks, goal=self._next_goal, deadline_s=self.deadlines.wanted_s, report=self._report, failed=self._fall_back,
-                        seen=self.inputs.newest, lag_s=self._lag_s)
+                        seen=self.inputs.newest, lag_s=self._lag_s, begun=self._begun)
         self.worker = Worker(self.planner, self.cycle, hooks, self.values['seed'])
         self.worker.allowed = True
         self.worker.start()
@@ -231,6 +232,9 @@ class Engine:
         if not self.fault:
             self.fault = reason
             self._block()
+
+    def _begun(self, now_s, observation):
+        self.circumstances = Circumstances.of(now_s, observation, self.history, self.planner)
 
     def _report(self, plan, goal, seed):
         self.newest_plan = plan, goal

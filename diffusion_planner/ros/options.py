@@ -59,7 +59,7 @@ def check(options):
 def commands(options, scale):
     """Write the command lines of both nodes: -> {name: command}"""
     def node(name, parameters):
-        given = [part for key, value in parameters.items() for part in ('-p', f'{key}:={_yaml(value)}')]
+        given = [part for key, value in parameters.items() for part in ('-p', f'{key}:={yaml_text(value)}')]
         return [sys.executable, '-m', f'diffusion_planner.ros.{name}_node', '--ros-args', *given]
     guidance = {} if scale is None else {'guidance_scale': float(scale)}
     objective = {} if options.objective is None else {'objective': str(locate(options.objective).resolve())}
@@ -73,7 +73,7 @@ def commands(options, scale):
                                     'backend': options.backend, 'device': options.device, 'guard': options.guard, **deadline, **guidance, **objective})}
 
 
-def _yaml(value):
+def yaml_text(value):
     """Write a parameter's value as rcl reads it."""
     if isinstance(value, bool):
         return str(value).lower()

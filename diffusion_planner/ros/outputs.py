@@ -52,7 +52,9 @@ class Plans:
         self._plan.publish(conversions.to_json({
             'seed': seed, 'origin_s': plan.origin_s, 'timing_ms': plan.timing_ms, 'breakdown': plan.breakdown,
             'rejected': plan.rejected, 'points_m': points_m, 'arrival_s': float(plan.offset_s[-1]), 'steps': plan.steps, 'level': plan.level,
-            'guidance': guidance(plan, goal), **({'objective': asked(plan, goal)} if goal.objective is not None else {})}))
+            'offset_s': plan.offset_s, 'position_rad': plan.position_rad, 'guidance': guidance(plan, goal),
+            **({'made_from': made_from.facts()} if (made_from := self.engine.circumstances) else {}),
+            **({'objective': asked(plan, goal)} if goal.objective is not None else {})}))
         if self._path.get_subscription_count():
             self._path.publish(conversions.to_path_markers(points_m, plan.origin_s, self.frame))
         if self._picture.get_subscription_count():

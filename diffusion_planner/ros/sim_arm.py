@@ -5,14 +5,17 @@ from dataclasses import replace
 import numpy as np
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, JointState
-from std_msgs.msg import String
+from std_msgs.msg import Float32, String, UInt32
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
+from visualization_msgs.msg import Marker
 
 from diffusion_planner.ros import conversions
 from diffusion_planner.sim.faults import Faults
+from diffusion_planner.sim.task import REWARD_RADIUS_M
 
 EPISODE_PERIOD_S = 0.5
+BASE_FRAME = 'panda_link0'
 REASONS = 30              # kept apart in an episode; they carry numbers, so a bad planner could think of new ones for hours
 FURTHER = 'further reasons'
 REFUSED = 'injected: the controller refuses every trajectory'
@@ -42,6 +45,9 @@ class SimArm:
         info = node.create_publisher(CameraInfo, f'{self._topic}camera/camera_info', best_effort(1))
         joints = node.create_publisher(JointState, f'{self._topic}joint_states', best_effort(10))
         self._publishers = {'camera': (image, info), 'joint_states': (joints,)}
+        # What nobody plans with, and whoever records wants: the reward, which scene it is, and where it rewards.
+        self._told = {name: node.create_publisher(kind, f'{self._topic}{name}', QoSProfile(depth=10))
+                      for name, kind in (('reward', Float32), ('episode', UInt32), ('target', Marker))}
         self._view = node.create_publisher(Image, f'{self._own}view', best_effort(1))
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._episode_out = node.create_publisher(String, f'{self._own}episode', latched)
@@ -155,9 +161,12 @@ class SimArm:
         steps, settings, now_s = self.env.steps - self._begun, self.env.settings, self.env.now_s
         if steps % settings.joint_every == 0:
             self._publish('joint_states', self.faults['joint_states'].take(self._joint_state(), now_s))
+            self._told['reward'].publish(Float32(data=self.env.reward()))
         if steps % settings.frame_every == 0:
             self._last_picture = self._picture()
             self._publish('camera', self.faults['camera'].take(self._last_picture, now_s))
+            self._told['episode'].publish(UInt32(data=self.env.scene.seed))
+            self._told['target'].publish(conversions.to_ball(self.env.scene.target_m, REWARD_RADIUS_M, self.node.said(now_s), BASE_FRAME))
             if self._view.get_subscription_count():
                 self._show()
         for part in self._publishers:

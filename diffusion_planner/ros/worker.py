@@ -23,6 +23,7 @@ class Hooks:
     failed: Callable | None = None          # the planner raised twice in a row: text -> None
     lag_s: Callable = float                 # -> how far the node's time is behind the joint states, as /clock may be
     seen: Callable = dict                   # -> what became of the newest picture until now, in milliseconds
+    begun: Callable = lambda now_s, observation: None       # a plan begins, from this
 
 
 LAG_S = 0.05     # farther behind the joint states than this, the node's time says nothing about where the arm is
@@ -122,6 +123,7 @@ class Worker(threading.Thread):
         self._next_s, self._once, self.waiting_for = (now_s if late else self._next_s) + period_s, False, ''
         seed, self.seed = self.seed, self.seed + 1
         goal = self.hooks.goal()
+        self.hooks.begun(now_s, observation)
         watch.lap('observe')
         try:
             plan = self.planner.plan(observation, goal, seed, self.hooks.deadline_s())

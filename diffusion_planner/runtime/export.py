@@ -4,6 +4,7 @@ from pathlib import Path
 import torch
 
 from diffusion_planner.runtime import graphs, graphs_guided, packaging
+from diffusion_planner.runtime.onnx_judging import strange_graph
 from diffusion_planner.runtime.onnx_rows import row_name
 from diffusion_planner.runtime.tracing import ExportError, trace
 
@@ -74,10 +75,12 @@ def _judgements(network, given):
 def _of_pictures(network, given):
     """What turns pictures into latents and back, and says how strange they are, one picture at a time."""
     pixels, latent = torch.randint(0, 256, (TOKENS, *given.picture_shape), dtype=torch.uint8), torch.randn(TOKENS, given.latent)
-    found = {'pictures': (graphs.Pictures(network), {'pixels': pixels}, ['latent'], {'pixels': {0: 'N'}}),
+    cameras = len(network.config.cameras)
+    whose = {'camera': torch.arange(TOKENS) % cameras} if cameras > 1 else {}
+    found = {'pictures': (graphs.Pictures(network), {'pixels': pixels, **whose}, ['latent'], {'pixels': {0: 'N'}, 'camera': {0: 'N'}}),
              'picture': (graphs.Picture(network), {'latent': latent}, ['pixels'], {'latent': {0: 'N'}})}
-    if network.config.strangeness:
-        found['strange'] = graphs.Strange(network), {'pixels': pixels[:1], 'latent': latent[:1]}, ['missed', 'distances'], {}
+    for camera in range(cameras if network.config.strangeness else 0):
+        found[strange_graph(camera)] = graphs.Strange(network, camera), {'pixels': pixels[:1], 'latent': latent[:1]}, ['missed', 'distances'], {}
     return found
 
 

@@ -11,14 +11,14 @@ from diffusion_planner.runtime.judging import PATH_POINTS
 
 
 class Pictures(nn.Module):
-    """pixels [N, Y, X, 3] uint8 -> latent [N, Z], not normalised"""
+    """pixels [N, Y, X, 3] uint8, number of their camera [N] where there are several -> latent [N, Z], not normalised"""
 
     def __init__(self, network):
         super().__init__()
         self.network = network
 
-    def forward(self, pixels):
-        return self.network.encode_pictures(pixels)
+    def forward(self, pixels, *camera):
+        return self.network.encode_pictures(pixels, *camera)
 
 
 class Picture(nn.Module):
@@ -33,15 +33,18 @@ class Picture(nn.Module):
 
 
 class Strange(nn.Module):
-    """pixels [1, Y, X, 3] uint8, latent [1, Z] not normalised -> what of it networks say: missed [1], distances [1, 2], see nets.strangeness"""
+    """pixels [1, Y, X, 3] uint8, latent [1, Z] not normalised -> what of it networks say: missed [1], distances [1, 2], see nets.strangeness
 
-    def __init__(self, network):
+    Of one camera's pictures.
+    """
+
+    def __init__(self, network, camera=0):
         super().__init__()
-        self.network = network
+        self.network, self.camera = network, camera
 
     def forward(self, pixels, latent):
-        head = self.network.strangeness
-        missed = head.missed(self.network.decoder(latent), pixels)
+        head = self.network.strangenesses()[self.camera]
+        missed = head.missed(self.network.decoder(latent, self.camera), pixels)
         return (missed / head.usual).mean((1, 2)), torch.stack([head._distance(name, latent) for name in ('all', 'hidden')], 1)
 
 

@@ -82,18 +82,24 @@ class Judging:
 
     @torch.no_grad()
     def strange(self, context, observation):
-        """Say how unlike those of play the newest picture is: -> {in which way: in units of the limit}, {} for models that cannot tell"""
-        unseen = observation.picture_level is not None and observation.picture_level[-1, 0] >= 1.0
-        if not self.config.strangeness or unseen:
+        """Say how unlike those of play the newest pictures are: -> {in which way: in units of the limit}, {} for models that cannot tell
+
+        Of several cameras the strangest counts, in each way; those that count for nothing are left out.
+        """
+        key = figures.newest_pictures(observation, self.layout.cameras if self.config.strangeness else 0)
+        if not key:
             return {}
-        key = float(observation.picture_stamp_s[-1][0])
         if self.judged[0] != key:
-            pixels = torch.from_numpy(np.ascontiguousarray(observation.pictures[-1][0]))[None].to(self.device)
-            latent = self._latent(observation.pictures[-1][0], (0, key))[None]
-            missed = self.network.strangeness.missed(self.network.decoder(latent), pixels)
-            found = self.network.strangeness(pixels, missed, latent)[0].tolist()
-            self.judged = key, dict(zip(self.network.strangeness.FIGURES, found))
+            said = [self._strange(observation.pictures[-1][camera], (camera, stamp_s)) for camera, stamp_s in key]
+            self.judged = key, figures.strangest(said)
         return self.judged[1]
+
+    def _strange(self, picture, key):
+        strangeness = self.network.strangenesses()[key[0]]
+        pixels = torch.from_numpy(np.ascontiguousarray(picture))[None].to(self.device)
+        latent = self._latent(picture, key)[None]
+        missed = strangeness.missed(self.network.decoder(latent, key[0]), pixels)
+        return dict(zip(strangeness.FIGURES, strangeness(pixels, missed, latent)[0].tolist()))
 
     @torch.no_grad()
     def typicality(self, context, far, offset_s, seed):

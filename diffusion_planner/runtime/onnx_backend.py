@@ -10,14 +10,14 @@ from diffusion_planner.layout import ModelConfig
 from diffusion_planner.runtime import onnx_files, schedule
 from diffusion_planner.runtime.checkpoint import ModelError
 from diffusion_planner.runtime.onnx_graphs import Session
-from diffusion_planner.runtime.onnx_judging import Colours, Judging
+from diffusion_planner.runtime.onnx_judging import Colours, Judging, strange_graph
 from diffusion_planner.runtime.onnx_pressure import Pressure
 from diffusion_planner.runtime.onnx_rows import Rows
 
 CACHED_PICTURES = 64
 # Loaded at once, so that what cannot run is known before an arm moves; the other graphs serve measurements and pictures for people.
 NEEDED = ('places', 'conditions', 'imagine', 'far', 'fill', 'judge_far', 'judge_paths')
-WITH_CAMERAS = ('pictures', 'strange')     # where there are
+WITH_CAMERAS = ('pictures',)     # where there are; and one per camera that says how strange its pictures are
 
 
 class Context:
@@ -41,7 +41,7 @@ class OnnxBackend(Judging):
         self.mean, self.spread = weights['normalizer.mean'], weights['normalizer.spread']
         self.latents, self.judged, self.paths, self.identity = OrderedDict(), (None, {}), ((None,) * 3, {}), ''
         self.rows = Rows(graphs.conditions)
-        self.colours = Colours(weights) if self.config.strangeness else None
+        self.colours = [Colours(weights, camera) for camera in range(self.layout.cameras if self.config.strangeness else 0)]
         self.pressure = Pressure(self)
 
     @property
@@ -64,25 +64,28 @@ class OnnxBackend(Judging):
         """Encode the context and what is rewarded in it; every picture is encoded once in its life. -> Context"""
         latent = self._latents(observation)
         motion = np.concatenate([observation.position_rad, observation.velocity_rad_s], 1).astype(np.float32)
-        tokens = (np.concatenate([motion, latent], 1) - self.mean) / self.spread
-        origin, (level, doubt) = tokens[-1:].copy(), self._levels(observation)
+        tokens = (np.concatenate([motion, latent, schedule.readings(observation, self.layout.sensors)], 1) - self.mean) / self.spread
+        origin, (known, level, doubt, distrust) = tokens[-1:].copy(), self._levels(observation)
         tokens = tokens * schedule.signal(level)[:, None]
         for camera in range(self.layout.cameras):
             tokens[:, self.layout.picture_of(camera)] *= schedule.signal(doubt[:, camera])[:, None]
+        for number in range(len(self.layout.sensors)):
+            tokens[:, self.layout.sensor_of(number)] *= schedule.signal(distrust[:, number])[:, None]
         if self.config.goal == 'position':
             told = {'told': self._normal_position(goal)}
         else:
-            told = {'told': self._seen(latent, doubt), 'level': np.maximum(level, doubt.mean(-1))}
+            told = {'told': self._seen(latent, doubt), 'level': np.maximum(known, doubt.mean(-1))}
         read = {name: value.copy() for name, value in self.graphs.places(**told).items()}
         return Context(tokens, level, np.asarray(observation.offset_s, np.float32), origin, goal, read)
 
     def _levels(self, observation):
-        """Read the noise levels of an observation's tokens: -> level [C], doubt [C, V]; see TorchBackend"""
-        level, cameras = np.asarray(observation.level, np.float32), self.layout.cameras
-        if observation.picture_level is None or not cameras:
-            return level, np.zeros((len(level), cameras), np.float32)
-        doubt = np.asarray(observation.picture_level, np.float32)
-        return np.maximum(level, schedule.PICTURES_ALONE * doubt.mean(-1)), doubt
+        """Read the noise levels of an observation's tokens: -> level without doubts [C], with them, doubts [C, V], [C, S]; see TorchBackend"""
+        known = np.asarray(observation.level, np.float32)
+        given = (observation.picture_level, self.layout.cameras), (observation.sensor_level, len(self.layout.sensors))
+        doubts = [np.zeros((len(known), count), np.float32) if values is None or not count else np.asarray(values, np.float32)
+                  for values, count in given]
+        doubt = np.concatenate(doubts, -1)
+        return known, np.maximum(known, schedule.PICTURES_ALONE * doubt.mean(-1)) if doubt.shape[-1] else known, *doubts
 
     def _seen(self, latent, doubt):
         """Put the mean of play's pictures for those that count for nothing: latent [C, V Z], doubt [C, V] -> [C, V Z]"""
@@ -104,7 +107,8 @@ class OnnxBackend(Judging):
         keys = [[(camera, float(stamp)) for camera, stamp in enumerate(row)] for row in observation.picture_stamp_s]
         new = {key: pixels for row, pictures in zip(keys, observation.pictures) for key, pixels in zip(row, pictures) if key not in self.latents}
         if new:
-            for key, latent in zip(new, self.graphs.pictures(pixels=np.stack(list(new.values())))['latent'].copy()):
+            whose = {'camera': np.array([camera for camera, _ in new])} if self.layout.cameras > 1 else {}
+            for key, latent in zip(new, self.graphs.pictures(pixels=np.stack(list(new.values())), **whose)['latent'].copy()):
                 self.latents[key] = latent
         for key in (key for row in keys for key in row):
             self.latents.move_to_end(key)
@@ -170,14 +174,14 @@ class OnnxBackend(Judging):
         return slot.put(known=context.tokens, noisy=noisy, index=index, fade=fade).put(**more).run()
 
     def network_tokens(self, position_rad, velocity_rad_s, latent):
-        """Bring a decoded plan back to network space: position, velocity [T, J], latent [T, Z] (network space) -> [T, D]"""
+        """Bring a decoded plan back to network space: position, velocity [T, J], latent [T, V Z + K] (network space) -> [T, D]"""
         own, motion = self.layout.motion, np.concatenate([position_rad, velocity_rad_s], 1).astype(np.float32)
         return np.concatenate([(motion - self.mean[own]) / self.spread[own], np.asarray(latent, np.float32)], 1)
 
     def decode(self, tokens):
-        """Bring tokens to SI units: -> position_rad, velocity_rad_s [P, T, J], latent [P, T, Z] (network space)"""
+        """Bring tokens to SI units: -> position_rad, velocity_rad_s [P, T, J], latent [P, T, V Z + K] (network space)"""
         values = tokens * self.spread + self.mean
-        return values[..., self.layout.position], values[..., self.layout.velocity], tokens[..., self.layout.picture]
+        return values[..., self.layout.position], values[..., self.layout.velocity], tokens[..., self.layout.seen]
 
     def picture(self, latent):
         """Decode one latent [Z] in network space: -> pixels [Y, X, 3] uint8"""
@@ -195,7 +199,7 @@ def load_backend(model_dir, robot, threads=1, provider='auto'):
     if list(robot.joint_names) != joints:
         raise ConfigError(f'{model_dir}: trained for joints {joints}, the robot has {list(robot.joint_names)}')
     graphs = Session(paths, provider, threads)
-    graphs.load((*NEEDED, *WITH_CAMERAS))
+    graphs.load((*NEEDED, *WITH_CAMERAS, *(strange_graph(camera) for camera in range(len(config['model']['cameras'])))))
     if 'pictures' in paths and (found := tuple(graphs.pictures.shape('pixels')[1:])) != tuple(config['model']['picture_shape']):
         raise ModelError(f'{paths["pictures"]}: exported for pictures of {found}, config.json says {tuple(config["model"]["picture_shape"])}; '
                          f'export it again: `{onnx_files.command(model_dir)}`')

@@ -7,11 +7,20 @@ from diffusion_planner.runtime import figures, schedule
 STRANGE = ('colours', 'picture', 'latent', 'missing')     # nets.strangeness.Strangeness.FIGURES
 
 
-class Colours:
-    """Which colours play shows where, as nets.strangeness.Strangeness has it, from its stored tables."""
+def strange_graph(camera):
+    """Name the graph that says how strange pictures of a camera are: -> str"""
+    return f'strange{camera or ""}'
 
-    def __init__(self, weights):
-        self.known, self.signature, self.limit = (weights[f'strangeness.{name}'] for name in ('known', 'signature', 'limit'))
+
+class Colours:
+    """Which colours play shows where, as nets.strangeness.Strangeness has it, from its stored tables.
+
+    `camera`: the number of the one that it is about.
+    """
+
+    def __init__(self, weights, camera=0):
+        whose = f'strangeness_of_others.{camera - 1}' if camera else 'strangeness'
+        self.known, self.signature, self.limit = (weights[f'{whose}.{name}'] for name in ('known', 'signature', 'limit'))
         self.bit = np.arange(8, dtype=np.uint8)
         self.known = (self.known[:, :, None] >> self.bit & 1).reshape(len(self.known), -1).astype(bool)      # [cells, colours]
         cells = int(round(len(self.known) ** 0.5))
@@ -92,14 +101,16 @@ class Judging:
         return figures.mismatch(missed.max(-1), gap_s, table)
 
     def strange(self, context, observation):
-        """Say how unlike those of play the newest picture is: -> {in which way: in units of the limit}, {} for models that cannot tell"""
-        unseen = observation.picture_level is not None and observation.picture_level[-1, 0] >= 1.0
-        if not self.config.strangeness or unseen:
+        """Say how unlike those of play the newest pictures are: see runtime.judging.Judging.strange"""
+        key = figures.newest_pictures(observation, len(self.colours))
+        if not key:
             return {}
-        key = float(observation.picture_stamp_s[-1][0])
         if self.judged[0] != key:
-            pixels = observation.pictures[-1][0]
-            found = self.graphs.strange(pixels=pixels[None], latent=self.latents[0, key][None])
-            said = self.colours.unknown(pixels), found['missed'][0], found['distances'][0, 0], found['distances'][0, 1] * self.colours.is_missing(pixels)
-            self.judged = key, dict(zip(STRANGE, (np.float32(said) / self.colours.limit).tolist()))
+            self.judged = key, figures.strangest([self._strange(observation.pictures[-1][camera], (camera, stamp_s)) for camera, stamp_s in key])
         return self.judged[1]
+
+    def _strange(self, pixels, key):
+        colours, graph = self.colours[key[0]], getattr(self.graphs, strange_graph(key[0]))
+        found = graph(pixels=pixels[None], latent=self.latents[key][None])
+        said = colours.unknown(pixels), found['missed'][0], found['distances'][0, 0], found['distances'][0, 1] * colours.is_missing(pixels)
+        return dict(zip(STRANGE, (np.float32(said) / colours.limit).tolist()))

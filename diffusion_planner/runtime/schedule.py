@@ -20,6 +20,18 @@ def draw(seed, *shape):
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
+def readings(observation, sensors):
+    """Take the readings of an observation's sensors, the same in every backend: sensors (name, size) -> [C, K]. Raises ValueError."""
+    expected = (len(observation.offset_s), sum(size for _, size in sensors))
+    if observation.sensors is None and not sensors:
+        return np.zeros(expected, np.float32)
+    found = None if observation.sensors is None else np.shape(observation.sensors)
+    if found != expected:
+        names = ', '.join(f'{name} ({size})' for name, size in sensors) or 'none'
+        raise ValueError(f'observation: got {"no sensors" if found is None else f"sensors of shape {found}"}, expected {expected}: {names}')
+    return np.asarray(observation.sensors, np.float32)
+
+
 def fresh(seed):
     """Make what draws the noise of each sampling step, the same in every backend: -> function of a shape"""
     random = np.random.default_rng((seed, 0xF5))

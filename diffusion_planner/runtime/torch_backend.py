@@ -12,7 +12,7 @@ from diffusion_planner.diffusion.samplers import MultistepStep, ddim_step, ddpm_
 from diffusion_planner.runtime import checkpoint
 from diffusion_planner.runtime.judging import Judging
 from diffusion_planner.runtime.pressure import Pressure
-from diffusion_planner.runtime.schedule import PICTURES_ALONE, draw, fresh
+from diffusion_planner.runtime.schedule import PICTURES_ALONE, draw, fresh, readings
 
 CACHED_PICTURES = 64
 
@@ -58,27 +58,31 @@ class TorchBackend(Judging):
         """Encode the context and what is rewarded in it; every picture is encoded once in its life. -> Context"""
         latent = self._latents(observation)
         motion = torch.tensor(np.concatenate([observation.position_rad, observation.velocity_rad_s], 1), dtype=torch.float32)
-        tokens = self.network.normalizer(torch.cat([motion.to(self.device), latent], 1))[None]
-        origin, (level, doubt) = tokens[:, -1], self._levels(observation)
+        tokens = self.network.normalizer(torch.cat([motion.to(self.device), latent, self._felt(observation)], 1))[None]
+        origin, (known, level, doubt, distrust) = tokens[:, -1], self._levels(observation)
         offset_s = torch.tensor(observation.offset_s, dtype=torch.float32, device=self.device)[None]
         # A token at level 1 is pure noise by definition; the value behind it must not leak through.
         tokens = add_noise(tokens, torch.zeros_like(tokens), level)
         for camera, own in enumerate(self.layout.picture_of(camera) for camera in range(self.layout.cameras)):
             tokens[..., own] *= signal(doubt[..., camera])[..., None]
-        told = (self._normal_position(goal),) if self.config.goal == 'position' else (self._seen(latent, doubt), torch.maximum(level, doubt.mean(-1)))
+        for number, own in enumerate(self.layout.sensor_of(number) for number in range(len(self.layout.sensors))):
+            tokens[..., own] *= signal(distrust[..., number])[..., None]
+        told = (self._normal_position(goal),) if self.config.goal == 'position' else (self._seen(latent, doubt), torch.maximum(known, doubt.mean(-1)))
         guides, judge = [head.places(*told) for head in self.network.guides()], self.network.judge_head.places(*told)
         return Context(tokens, level, offset_s, origin, goal, guides, judge)
 
     def _levels(self, observation):
-        """Read the noise levels of an observation's tokens, raised by what its pictures are worth: -> level [1, C], doubt [1, C, V]
+        """Read the noise levels of an observation's tokens, raised by what its pictures and readings are worth
 
-        The arm is known even where the camera is not: pictures alone bring a token no higher than PICTURES_ALONE.
+        -> level without that [1, C], with it [1, C], doubt of pictures [1, C, V], of sensors [1, C, S]. The arm is known even where the
+        camera is not: pictures and sensors together bring a token no higher than PICTURES_ALONE.
         """
-        level = torch.tensor(observation.level, dtype=torch.float32, device=self.device)[None]
-        if observation.picture_level is None or not self.layout.cameras:
-            return level, torch.zeros(*level.shape, self.layout.cameras, device=self.device)
-        doubt = torch.tensor(observation.picture_level, dtype=torch.float32, device=self.device)[None]
-        return torch.maximum(level, PICTURES_ALONE * doubt.mean(-1)), doubt
+        known = torch.tensor(observation.level, dtype=torch.float32, device=self.device)[None]
+        given = (observation.picture_level, self.layout.cameras), (observation.sensor_level, len(self.layout.sensors))
+        doubts = [torch.zeros(*known.shape, count, device=self.device) if values is None or not count
+                  else torch.tensor(values, dtype=torch.float32, device=self.device)[None] for values, count in given]
+        doubt = torch.cat(doubts, -1)
+        return known, torch.maximum(known, PICTURES_ALONE * doubt.mean(-1)) if doubt.shape[-1] else known, *doubts
 
     def _seen(self, latent, doubt):
         """Put the mean of play's pictures for those that count for nothing: latent [C, V Z], doubt [1, C, V] -> [1, C, V Z]
@@ -87,6 +91,10 @@ class TorchBackend(Judging):
         """
         blind = (doubt >= 1.0).repeat_interleave(self.layout.latent, -1)
         return torch.where(blind, self.network.normalizer.mean[self.layout.picture], latent)
+
+    def _felt(self, observation):
+        """Take the readings of an observation's sensors: -> [C, K]. Raises ValueError for one without, or with others."""
+        return torch.tensor(readings(observation, self.layout.sensors), dtype=torch.float32, device=self.device)
 
     def _normal_position(self, goal):
         """Bring the goal to network space: -> [1, 1, J]"""
@@ -106,7 +114,7 @@ class TorchBackend(Judging):
     def _latent(self, pixels, key):
         """Encode a picture, or remember what it was: key: number of its camera and its stamp. -> [Z]"""
         if key not in self.latents:
-            self.latents[key] = self.network.encode_pictures(torch.from_numpy(np.ascontiguousarray(pixels))[None].to(self.device))[0]
+            self.latents[key] = self.network.encode_pictures(torch.from_numpy(np.ascontiguousarray(pixels))[None].to(self.device), key[0])[0]
             while len(self.latents) > CACHED_PICTURES:
                 self.latents.popitem(last=False)
         return self.latents[key]
@@ -171,17 +179,17 @@ class TorchBackend(Judging):
                             settings, seed + 2, stop)[:, -fill - 1:]
 
     def network_tokens(self, position_rad, velocity_rad_s, latent):
-        """Bring a decoded plan back to network space: position, velocity [T, J], latent [T, Z] (network space) -> [T, D]"""
+        """Bring a decoded plan back to network space: position, velocity [T, J], latent [T, V Z + K] (network space) -> [T, D]"""
         motion = torch.tensor(np.concatenate([position_rad, velocity_rad_s], 1), dtype=torch.float32, device=self.device)
         normalizer, own = self.network.normalizer, self.layout.motion
         return torch.cat([(motion - normalizer.mean[own]) / normalizer.spread[own],
                           torch.tensor(latent, dtype=torch.float32, device=self.device)], 1)
 
     def decode(self, tokens):
-        """Bring tokens to SI units: -> position_rad, velocity_rad_s [P, T, J], latent [P, T, Z] (network space), numpy"""
+        """Bring tokens to SI units: -> position_rad, velocity_rad_s [P, T, J], latent [P, T, V Z + K] (network space), numpy"""
         values = self.network.normalizer.inverse(tokens)
         return (values[..., self.layout.position].cpu().numpy(), values[..., self.layout.velocity].cpu().numpy(),
-                tokens[..., self.layout.picture].cpu().numpy())
+                tokens[..., self.layout.seen].cpu().numpy())
 
     @torch.no_grad()
     def picture(self, latent):

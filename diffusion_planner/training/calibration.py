@@ -163,7 +163,7 @@ def step_mismatch(job, gaps_s=(0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 0.
         last = (windows.joint_count[episode] - 1) * windows.period_s
         now = random.random(len(episode)) * (last - gap_s)
         offset = np.stack([np.zeros_like(now), np.full_like(now, gap_s)], 1)
-        joint, _, offset_s, _ = windows.rows(episode, now, offset, np.zeros_like(offset))
+        joint, _, _, offset_s, _ = windows.rows(episode, now, offset, np.zeros_like(offset))
         motion = job.window_tokens.motion[torch.from_numpy(joint)]
         joints = job.model.layout.joints
         missed = mismatch(motion[..., :joints], motion[..., joints:], torch.from_numpy(offset_s).diff(dim=1))

@@ -24,11 +24,12 @@ def strangers(position_rad, other_rad, generator, shake_rad=SHAKE_RAD, box_rad=N
     return torch.where(torch.rand(count, 1, generator=generator) < 0.5, anywhere, made)
 
 
-def familiarity_loss(head, normal, position_rad, batch, generator, **how):
-    """Tell play from strangers: normal(position_rad) brings postures to network space. -> loss [], share told right"""
+def familiarity_loss(head, normal, position_rad, batch, generator, own=slice(None), **how):
+    """Tell play from strangers, in the rows `own` of a batch: normal(position_rad) brings postures to network space. -> loss [], share told right"""
     real, start, end = (position_rad[torch.randint(len(position_rad), (batch,), generator=generator)] for _ in range(3))
-    logit = torch.cat([head(normal(real)), head(normal(strangers(start, end, generator, **how)))])
-    target = torch.cat([torch.ones(batch), torch.zeros(batch)]).to(logit.device)
+    made = strangers(start, end, generator, **how)[own]
+    logit = torch.cat([head(normal(real[own])), head(normal(made))])
+    target = torch.cat([torch.ones(len(made)), torch.zeros(len(made))]).to(logit.device)
     return binary_cross_entropy_with_logits(logit, target), ((logit > 0) == (target > 0)).float().mean()
 
 

@@ -13,11 +13,12 @@ def fires(tip_m, reward):
 
 
 def flaw_loss(job, head, episodes, batch, random):
-    """Loss of a reward head on what the faulty sensor says: -> loss [], figures"""
+    """Loss of a reward head on what the faulty sensor says, in this process's rows of a batch: -> loss [], figures"""
     episode = random.choice(episodes, batch // 4)
-    rows = job.sampler.draw(episode, random, POSTURES)
+    own = job.processes.own(len(episode))
+    rows = job.sampler.draw(episode, random, POSTURES)[own]
     target = torch.from_numpy(fires(job.tip_m[rows], job.episodes.reward[rows]))
-    place, width = head.places(job._pictures(episode, int(random.integers(1, 4))))
+    place, width = head.places(job.pictures(episode, int(random.integers(1, 4)), random)[own])
     position = job.normal_position(rows)
     logit = head(position, torch.zeros(rows.shape), place[:, None], width[:, None])
     value = binary_cross_entropy_with_logits(logit, target)
@@ -32,7 +33,7 @@ def score(job, head, count=2048):
     episode = random.choice(job.held_out, count)
     rows = job.sampler.draw(episode, random, 8)
     fired = torch.from_numpy(fires(job.tip_m[rows], job.episodes.reward[rows])) > 0
-    place, width = head.places(job._pictures(episode, 2))
+    place, width = head.places(job.pictures(episode, 2, random))
     says = head.logit(job.normal_position(rows), torch.zeros(rows.shape), place[:, None], width[:, None]) > 0
     return float((says == fired).float().mean()), float(says[fired].float().mean())
 

@@ -1,7 +1,7 @@
 """The model's own rollouts: what it imagines from contexts of play, guided and not, and what came of it.
 
-A head that guides is asked about postures that no episode ever held. Here are such postures, with the reward that the
-simulator gives for them; those that were pulled to where there is no reward are the hard negatives.
+A head that guides is asked about postures that no episode ever held. Here are such postures, with the reward that they
+would have where the reward of their episode is (see places.py); those that were pulled to where there is none are the hard negatives.
 """
 from dataclasses import dataclass
 
@@ -11,7 +11,6 @@ import torch
 from diffusion_planner.diffusion.guidance import guide
 from diffusion_planner.diffusion.matrices import scheduling_matrix
 from diffusion_planner.diffusion.samplers import MultistepStep, sample
-from diffusion_planner.sim.task import reward
 
 STEPS = 4
 SCALES = (0.03, 0.1, 0.3, 1.0, 3.0)    # times Cov gradient; 0.1 is what the planner calls scale 1
@@ -30,7 +29,11 @@ class Rollouts:
 
 
 def imagine(job, head, candidates, rounds, batch=256, fill=11, path_share=0.25, seed=0, progress=lambda: None):
-    """Imagine from random instants of episodes, each round with another strength of guidance, bounded or not: -> Rollouts"""
+    """Imagine from random instants of episodes, each round with another strength of guidance, bounded or not: -> Rollouts
+
+    Episodes whose rewarded place nobody knows are left out.
+    """
+    candidates = candidates[job.places.known[candidates]]
     random, generator = np.random.default_rng((seed, 11)), torch.Generator().manual_seed(seed)
     episodes, fars, paths, seconds = [], [], [], []
     for index in range(rounds):
@@ -52,10 +55,10 @@ def imagine(job, head, candidates, rounds, batch=256, fill=11, path_share=0.25, 
 def _context(job, head, candidates, batch, random):
     """Draw contexts of play: -> episode [B], tokens [B, C, D], level [B, C], offset_s [B, C + 1], (place, width)"""
     count = len(job.settings.model.context_offset_s)
-    joint, frame, offset_s, present = job.windows.draw(candidates, batch, 0, random)
+    joint, frame, sensor, offset_s, present = job.windows.draw(candidates, batch, 0, random)
     offset_s[:, -1] = random.uniform(SHORTEST_S, job.settings.model.horizon_s, batch)
-    motion, latent = job.window_tokens.motion[torch.from_numpy(joint)], job.latent[torch.from_numpy(frame)]
-    tokens = job.model.normalizer(torch.cat([motion, latent], -1))[:, :count]
+    latent = job.latent[torch.from_numpy(frame)]
+    tokens = job.model.normalizer(job.window_tokens.tokens(joint, frame, sensor))[:, :count]
     level = (~torch.from_numpy(present[:, :count])).float()
     tokens = torch.where(level[..., None] > 0, torch.zeros_like(tokens), tokens)
     episode = np.searchsorted(job.episodes.joint_start, joint[:, count - 1], side='right') - 1
@@ -103,5 +106,4 @@ def _reward(job, episode, far):
     """Reward of postures in the scenes of their episodes: -> [N]"""
     position_rad = job.model.normalizer.inverse(far)[:, job.model.layout.position].double().numpy()
     tip_m = np.concatenate([job.robot.tip_m(part) for part in np.array_split(position_rad, 16)])
-    target_m = job.episodes.privileged['target_m'][episode.numpy()]
-    return torch.from_numpy(np.array([reward(tip, target) for tip, target in zip(tip_m, target_m)], np.float32))
+    return torch.from_numpy(job.places.reward(tip_m, episode.numpy()))

@@ -16,6 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from diffusion_planner.data import store
 from diffusion_planner.data.windows import Windows
 from diffusion_planner.diffusion.noise import add_noise
+from diffusion_planner.nets.encoders import encode_views
 from diffusion_planner.nets.heads import FlawedHead
 from diffusion_planner.nets.strangeness import Strangeness
 from diffusion_planner.nets.world_model import WorldModel
@@ -75,8 +76,8 @@ class JudgesJob(Job):
             from rich.progress import track
             parts = []
             for shard in track(self.episodes.paths, 'encoding pictures'):
-                pixels = torch.from_numpy(store.read_pictures(shard)[:, 0])
-                parts += [self.model.encode_pictures(part) for part in pixels.split(512)]
+                pixels = torch.from_numpy(store.read_pictures(shard))
+                parts += [encode_views(self.model.encoder, part) for part in pixels.split(512)]
             torch.save(torch.cat(parts), path)
         self.latent = torch.load(path, weights_only=True)
 
@@ -151,7 +152,7 @@ class JudgesJob(Job):
         return self._allowed[name]
 
     def _pictures(self, episode, count):
-        """Latents of random pictures of episodes: -> [B, count, Z]"""
+        """Latents of random pictures of episodes: -> [B, count, V Z]"""
         first, length = self.episodes.frame_start[episode], np.diff(self.episodes.frame_start)[episode]
         frames = first[:, None] + (self.numpy.random((len(episode), count)) * length[:, None]).astype(int)
         return self.latent[torch.from_numpy(frames)]
@@ -238,23 +239,31 @@ class JudgesJob(Job):
 
     @torch.no_grad()
     def fit_strangeness(self):
-        """Learn what pictures of play look like, and limits from held-out episodes: -> share of their pictures beyond any limit"""
+        """Learn what pictures of play look like, and limits from held-out episodes
+
+        -> share of their pictures beyond any limit, of the camera that has most of them
+        """
+        return max(self._learn_strangeness(strangeness, camera) for camera, strangeness in enumerate(self.model.strangenesses()))
+
+    def _learn_strangeness(self, strangeness, camera):
         from rich.progress import track
-        strangeness = self.model.strangeness = Strangeness(self.model.config.latent)
+        strangeness.load_state_dict(Strangeness(self.model.config.latent).state_dict())
         known = self.train_set[::4]
-        strangeness.learn_colours(pixels for pixels, _ in track(self._pictures_of(known), 'colours of play', total=len(self.episodes.paths)))
-        told = [(strangeness.is_missing(pixels), latent) for pixels, latent in self._pictures_of(known)]
+        strangeness.learn_colours(pixels for pixels, _ in track(self._pictures_of(known, camera), 'colours of play', total=len(self.episodes.paths)))
+        told = [(strangeness.is_missing(pixels), latent) for pixels, latent in self._pictures_of(known, camera)]
         missing, latent = (torch.cat(column) for column in zip(*told))
         strangeness.learn_latents(latent, missing)
-        pixels, latent = (torch.cat(column) for column in zip(*self._pictures_of(self.held_out)))
+        pixels, latent = (torch.cat(column) for column in zip(*self._pictures_of(self.held_out, camera)))
         order = torch.from_numpy(np.random.default_rng(6).permutation(len(latent)))
         pixels, latent = pixels[order], latent[order]
-        missed = torch.cat([strangeness.missed(self.model.decoder(part), own) for part, own in zip(latent.split(256), pixels.split(256))])
+        missed = torch.cat([strangeness.missed(self.model.decoder(part, camera), own) for part, own in zip(latent.split(256), pixels.split(256))])
         strangeness.fit_limits(pixels, missed, latent)
         return float((strangeness(pixels, missed, latent) > 1).any(1).float().mean())
 
-    def _pictures_of(self, episodes):
-        """Go through the pictures of episodes, shard by shard: -> pixels [N, Y, X, 3] uint8, latent [N, Z]"""
+    def _pictures_of(self, episodes, camera):
+        """Go through one camera's pictures of episodes, shard by shard: -> pixels [N, Y, X, 3] uint8, latent [N, Z]"""
+        size = self.model.config.latent
+        latent = self.latent[:, camera * size:(camera + 1) * size]
         shard_start, wanted = 0, np.zeros(int(self.episodes.frame_start[-1]), bool)
         for episode in episodes:
             wanted[self.episodes.frame_start[episode]:self.episodes.frame_start[episode + 1]] = True
@@ -262,7 +271,7 @@ class JudgesJob(Job):
             count = store.frame_total(path)
             rows = np.flatnonzero(wanted[shard_start:shard_start + count])
             if len(rows):
-                yield torch.from_numpy(store.read_pictures(path)[rows][:, 0]), self.latent[torch.from_numpy(rows + shard_start)]
+                yield torch.from_numpy(store.read_pictures(path)[rows][:, camera]), latent[torch.from_numpy(rows + shard_start)]
             shard_start += count
 
     def finish(self):
@@ -273,6 +282,7 @@ class JudgesJob(Job):
         planning['spread'] = self.spread()
         planning['strange_share'] = self.fit_strangeness()
         planning['genuineness_told_apart'] = self.told_apart
+        planning['rewarded_places'] = self.places.figures()
         for stale in ('forecast', 'audit', 'recommended_scale'):
             planning.pop(stale, None)   # they were of the model without these judges
         self.model.requires_grad_(False).eval()

@@ -4,6 +4,7 @@ import torch
 
 from diffusion_planner.data import store
 from diffusion_planner.diffusion.noise import add_noise
+from diffusion_planner.nets.encoders import encode_views
 from diffusion_planner.training.representation import TIP_SCALE_M
 
 PROBE_PICTURES = 6000
@@ -11,7 +12,7 @@ PROBE_PICTURES = 6000
 
 @torch.no_grad()
 def _latents(job, encoder, wanted, limit):
-    """Encode two pictures of each wanted episode: -> latent [N, Z], episode [N]"""
+    """Encode two pictures of each wanted episode: -> latent [N, V Z], episode [N]"""
     latent, owner, shard_start = [], [], 0
     wanted = np.asarray(wanted)
     for path in job.episodes.paths:
@@ -20,8 +21,8 @@ def _latents(job, encoder, wanted, limit):
         episodes = episodes[job.episodes.frame_start[episodes] < shard_start + count]
         if len(episodes):
             rows = np.concatenate([job.episodes.frame_start[episodes], (job.episodes.frame_start[episodes] + job.episodes.frame_start[episodes + 1]) // 2])
-            pixels = torch.from_numpy(store.read_pictures(path)[rows - shard_start][:, 0]).to(job.device)
-            latent.append(encoder(pixels.permute(0, 3, 1, 2).float() / 255).cpu())
+            pixels = torch.from_numpy(store.read_pictures(path)[rows - shard_start]).to(job.device)
+            latent.append(encode_views(encoder, pixels).cpu())
             owner.append(np.concatenate([episodes, episodes]))
         shard_start += count
         if sum(map(len, owner)) >= limit:
@@ -32,14 +33,14 @@ def _latents(job, encoder, wanted, limit):
 def representation(job, average):
     """Regress the target's position from the latent by ridge regression on random features, scored on held-out scenes.
 
-    The target's position is in the data for this probe alone: no loss ever sees it. Returns the median error in cm on
-    held-out scenes, and what the guiding head's own idea of the rewarded place misses it by.
+    The target's position is in the data for this probe alone, or fitted to the rewards (places.py): no loss ever sees it. Returns
+    the median error in cm on held-out scenes, and what the guiding head's own idea of the rewarded place misses it by.
     """
     encoder = job.model.encoder if average is None else average['encoder']
     head = job.model.guide_head if average is None else average['guide']
-    target_m = job.episodes.privileged['target_m']
-    fitted, fit_owner = _latents(job, encoder, job.train_set, PROBE_PICTURES // 2)
-    tested, test_owner = _latents(job, encoder, job.held_out, PROBE_PICTURES)
+    target_m, known = job.places.centre_m, job.places.known
+    fitted, fit_owner = _latents(job, encoder, job.train_set[known[job.train_set]], PROBE_PICTURES // 2)
+    tested, test_owner = _latents(job, encoder, job.held_out[known[job.held_out]], PROBE_PICTURES)
     error = _probe_error(fitted, target_m[fit_owner, :2], tested, target_m[test_owner, :2])
     with torch.no_grad():
         place, _ = head.places(tested[:, None].to(job.device))
@@ -52,9 +53,10 @@ def representation(job, average):
 @torch.no_grad()
 def rewarded_place(job, head):
     """Distance from the place that a head takes for rewarded, read off one picture, to the target on held-out scenes, in cm."""
-    frames = job.episodes.frame_start[job.held_out]
+    episodes = job.held_out[job.places.known[job.held_out]]
+    frames = job.episodes.frame_start[episodes]
     place, _ = head.places(job.latent[torch.from_numpy(frames)][:, None].to(job.device))
-    error_m = place[:, :3].cpu().numpy() * TIP_SCALE_M - job.episodes.privileged['target_m'][job.held_out]
+    error_m = place[:, :3].cpu().numpy() * TIP_SCALE_M - job.places.centre_m[episodes]
     distance, flat = np.linalg.norm(error_m, axis=1), np.linalg.norm(error_m[:, :2], axis=1)
     return {'rewarded_place_cm': float(np.median(distance) * 100), 'rewarded_place_p90_cm': float(np.quantile(distance, 0.9) * 100),
             'on_the_table_cm': float(np.median(flat) * 100), 'on_the_table_p90_cm': float(np.quantile(flat, 0.9) * 100)}

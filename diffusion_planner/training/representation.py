@@ -16,13 +16,13 @@ TIP_SCALE_M = 0.2      # metres per unit of the posture embedding's first three 
 
 
 class Pictures:
-    """The pictures of some episodes in memory, every `stride`-th: pixels [M, Y, X, 3] uint8."""
+    """The pictures of some episodes in memory, every `stride`-th: pixels [M, V, Y, X, 3] uint8."""
 
     def __init__(self, episodes, wanted, stride):
         kept, starts, shard_start = [], [0], 0
         wanted = np.asarray(wanted)
         for path in episodes.paths:
-            pixels = store.read_pictures(path)[:, 0]
+            pixels = store.read_pictures(path)
             stop = shard_start + len(pixels)
             for episode in np.flatnonzero((episodes.frame_start[:-1] >= shard_start) & (episodes.frame_start[:-1] < stop)):
                 if wanted[episode]:
@@ -33,14 +33,14 @@ class Pictures:
         self.pixels, self.start = np.concatenate(kept), np.array(starts)
 
     def draw(self, episode, random, count):
-        """Draw pictures of episodes: draw(episode [B]) -> pixels [B, count, Y, X, 3]."""
+        """Draw pictures of episodes: draw(episode [B]) -> pixels [B, count, V, Y, X, 3]."""
         first, length = self.start[episode], self.start[episode + 1] - self.start[episode]
         rows = first[:, None] + (random.random((len(episode), count)) * length[:, None]).astype(int)
         return self.pixels[rows]
 
 
 def colour_weights(pixels):
-    """Weigh each colour by how rare it is: colour_weights(pixels [M, Y, X, 3]) -> weight [4096], mean 1 over pixels."""
+    """Weigh each colour by how rare it is: colour_weights(pixels [M, V, Y, X, 3]) -> weight [4096], mean 1 over pixels."""
     sample = pixels[:: max(1, len(pixels) // 500)]
     count = np.bincount(_colour(sample).ravel(), minlength=4096) + 1.0
     weight = (count / count.sum()) ** -0.5
@@ -90,7 +90,7 @@ def draw_episodes(sampler, candidates, random, count):
 
 
 def reward_loss(head, position, level, target, latent):
-    """Binary cross-entropy of a head: position [B, P, J], level [B, P], target [B, P], latent [B, C, Z]."""
+    """Binary cross-entropy of a head: position [B, P, J], level [B, P], target [B, P], latent [B, C, V Z]."""
     place, width = head.places(latent)
     logit = head(position, level, place[:, None], width[:, None])
     return F.binary_cross_entropy_with_logits(logit, target), logit
@@ -104,8 +104,8 @@ def tip_loss(head, position, tip_m):
     return F.mse_loss(head.posture(position)[..., :3], tip_m / TIP_SCALE_M)
 
 
-def picture_loss(decoder, latent, pixels, weights):
-    """Weighted absolute error of decoded pictures: latent [N, Z], pixels [N, Y, X, 3] uint8."""
-    decoded = decoder(latent).permute(0, 2, 3, 1)
+def picture_loss(decoder, latent, pixels, weights, camera=0):
+    """Weighted absolute error of one camera's decoded pictures: latent [N, Z], pixels [N, Y, X, 3] uint8."""
+    decoded = decoder(latent, camera).permute(0, 2, 3, 1)
     weight = weights[_colour(pixels).long()]
     return ((decoded - pixels.float() / 255).abs().mean(-1) * weight).mean()

@@ -63,16 +63,17 @@ class RaggedPairs(Pairs):
         return self.motion[first], self.motion[first + gap], torch.from_numpy(gap * self.period_s).float()
 
 
-def told_apart(head, real, made_up):
-    """Tell two sets of pairs apart, each near, far [N, 2J], gap_s [N]: -> loss [], share told right"""
+def told_apart(head, real, made_up, own=slice(None)):
+    """Tell two sets of pairs apart, each near, far [N, 2J], gap_s [N], in their rows `own`: -> loss [], share told right"""
+    real, made_up = ([None if part is None else part[own] for part in parts] for parts in (real, made_up))
     logit = torch.cat([head(*real), head(*made_up)])
     target = torch.cat([torch.ones(len(real[0])), torch.zeros(len(made_up[0]))])
     return binary_cross_entropy_with_logits(logit, target), ((logit > 0) == (target > 0)).float().mean()
 
 
-def transition_loss(head, pairs, batch, random, generator):
-    """Tell pairs of play from made-up ones: -> loss [], share told right"""
-    return told_apart(head, pairs.real(batch, random), pairs.made_up(batch, random, generator))
+def transition_loss(head, pairs, batch, random, generator, own=slice(None)):
+    """Tell pairs of play from made-up ones, in the rows `own` of a batch: -> loss [], share told right"""
+    return told_apart(head, pairs.real(batch, random), pairs.made_up(batch, random, generator), own)
 
 
 @torch.no_grad()
