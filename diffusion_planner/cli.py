@@ -333,6 +333,22 @@ def bench_turnaround(seconds: Annotated[float, typer.Option(min=1, max=36_000, h
     raise typer.Exit(rig.carry_out(lines, domain, lambda made: turnaround.run(made, seconds, seed, json)))
 
 
+@bench.command('ingest')
+def bench_ingest(seconds: Annotated[float, typer.Option(min=2, max=3600, help='Length of the bag; the second one is ten times longer.')] = 20.0,
+                 width: Annotated[int, typer.Option(min=16, max=4096)] = 640, height: Annotated[int, typer.Option(min=16, max=4096)] = 480,
+                 rate: Annotated[float, typer.Option(min=1, max=100, help='Pictures per second.')] = 30.0,
+                 storage: Annotated[str, typer.Option(help='mcap or sqlite3.')] = 'mcap',
+                 longer: Annotated[bool, typer.Option(help='Ingest a bag ten times longer, too.')] = True,
+                 scratch: Annotated[Optional[Path], typer.Option(help='Where the bags are for a while; gigabytes.', show_default='the system')] = None,
+                 json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/ingest.json')):
+    """Measure how fast bags of a camera become episodes, and the memory it takes."""
+    from diffusion_planner.benchmarks import ingest
+    _known('--storage', (storage,), ('mcap', 'sqlite3'))
+    report = ingest.measure(ingest.Options(seconds, width, height, rate, storage, longer, scratch), typer.echo)
+    ingest.write(report, json)
+    ingest.show(report)
+
+
 @bench.command('latency')
 def bench_latency(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', show_default=DEFAULT_MODEL)] = None,
                   plans: Annotated[int, typer.Option(min=1, help='How many plans each backend makes; 1000 for a p99 worth the name.')] = 100,
@@ -456,3 +472,7 @@ def _known(option, given, choices):
         if name not in choices:
             raise ConfigError(f'{option}: got {name!r}, expected one of {", ".join(choices)}')
     return tuple(given or choices)
+
+
+if __name__ == '__main__':     # as accelerate and torchrun start it
+    sys.exit(main())

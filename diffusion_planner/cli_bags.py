@@ -33,7 +33,8 @@ def record(topics: Annotated[Optional[list[str]], typer.Argument(help='Topics; t
     import time
 
     from diffusion_planner.ros import record as recording
-    chosen = () if every else tuple(topics or recording.topics_of(mapping))
+    from diffusion_planner.ros.wishes import locate
+    chosen = () if every else tuple(topics or recording.topics_of(locate(mapping)))
     raise typer.Exit(recording.record(out or Path(time.strftime('bag_%Y_%m_%d-%H_%M_%S')), chosen, duration, domain, compressed))
 
 
@@ -56,3 +57,61 @@ def replay(bag: Annotated[Path, typer.Argument(help='Bag: a rosbag2 folder, or a
     from diffusion_planner.ros.wishes import locate
     raise typer.Exit(run_replay(ReplayOptions(bag, locate(model), locate(mapping), robot, rate, player, start, duration, guidance_scale, json, domain,
                                               backend, device, compare)))
+
+
+@bags.command()
+def ingest(bag: Bags, out: Annotated[Path, typer.Option(help='Folder for the episodes, a new one.')], mapping: Mapping = Path('config/mapping.yaml')):
+    """Make episodes of bags, for training: one folder of data, with a report of what was found."""
+    from diffusion_planner.data import ingest_show
+    from diffusion_planner.ros.wishes import locate
+    ingest_show.run(bag, locate(mapping), out)
+
+
+@bags.command('to-lerobot')
+def to_lerobot(data: Annotated[Path, typer.Argument(help='Folder of recorded episodes.')],
+               out: Annotated[Path, typer.Option('--out', '-o', help='Folder of the dataset, a new one.')],
+               video: Annotated[bool, typer.Option('--video/--images', help='Videos are small, images lossless.')] = True,
+               fps: Annotated[Optional[int], typer.Option(min=1, max=1000, help='Frames per second.', show_default='rate of the joints')] = None,
+               task: Annotated[str, typer.Option(help='What the episodes are about, in words.')] = 'play'):
+    """Write recorded episodes as a LeRobot dataset (v3)."""
+    from diffusion_planner.data.lerobot_export import export
+    episodes, frames = export(data, out, video, fps, task)
+    typer.echo(f'{out}: {episodes} episodes, {frames} frames')
+
+
+@bags.command('from-lerobot')
+def from_lerobot(folder: Annotated[Path, typer.Argument(help='Folder of a LeRobot dataset (v3).')],
+                 out: Annotated[Path, typer.Option('--out', '-o', help='Folder for the episodes, a new one.')],
+                 robot: Annotated[str, typer.Option(help='Robot file.')] = 'config/panda.yaml',
+                 mapping: Annotated[Optional[Path], typer.Option('--map', help='Which feature is what, YAML.', show_default='by their usual names')] = None,
+                 joints: Annotated[Optional[str], typer.Option(metavar='A,B,...', help="Names of the robot's joints in the dataset, in the robot's order.",
+                                                               show_default="the robot's")] = None,
+                 camera: Annotated[Optional[list[str]], typer.Option(metavar='NAME=FEATURE', help='Only this camera; may be repeated.')] = None,
+                 units: Annotated[Optional[str], typer.Option(help='Of positions, velocities and actions: rad or deg.', show_default='rad')] = None,
+                 joint_hz: Annotated[Optional[float], typer.Option(help='Grid of the joints.', show_default='20')] = None,
+                 camera_hz: Annotated[Optional[float], typer.Option(help='Grid of the pictures.', show_default='5')] = None):
+    """Read a LeRobot dataset (v3) as recorded episodes."""
+    from diffusion_planner import config, files
+    from diffusion_planner.data import lerobot_import, lerobot_mapping
+    from diffusion_planner.robot import Robot
+    arm = config.load(Robot, robot if Path(robot).exists() else files.find(robot))
+    loaded = lerobot_import.load(folder, out, arm, lerobot_mapping.chosen(mapping, arm, joints, camera, units=units, joint_hz=joint_hz, camera_hz=camera_hz))
+    for line in loaded.lines(arm.joint_names):
+        typer.echo(line)
+
+
+@bags.command()
+def evaluate(bag: Annotated[Path, typer.Argument(help='Bag: a rosbag2 folder, or a single .mcap or .db3 file.')],
+             out: Annotated[Path, typer.Option(help='Folder for the report; one that is there is replaced.')],
+             model: Annotated[Path, typer.Option(help='Model folder.')] = Path('models/panda_reach'), mapping: Mapping = Path('config/mapping.yaml'),
+             every: Annotated[float, typer.Option(min=0.05, help='Time of the bag from one plan to the next, in s.')] = 0.5,
+             limit: Annotated[Optional[int], typer.Option(min=1, help='Make only so many plans.', show_default='all')] = None,
+             objective: Annotated[Optional[Path], typer.Option(help='Objective with constraints, YAML; see config/objectives.')] = None,
+             backend: Annotated[str, typer.Option(help='What runs the networks: torch or onnx.')] = 'torch',
+             seed: Annotated[int, typer.Option(min=0, help='Seed of the first plan; each one adds one.')] = 0):
+    """Say what a model would have planned along a bag, and hold it against what really happened: JSON, a page, a recording."""
+    from diffusion_planner.evaluation import bag_evaluate
+    from diffusion_planner.evaluation.bag_walk import WalkSettings
+    from diffusion_planner.ros.inputs import Inputs      # what decodes and refuses messages in the node does so here; it needs no rclpy
+    from diffusion_planner.ros.wishes import locate
+    bag_evaluate.run(bag, locate(model), out, locate(mapping), WalkSettings(every, limit, seed), objective, backend, Inputs)

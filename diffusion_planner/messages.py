@@ -1,4 +1,5 @@
 """ROS-shaped messages into records, by attribute: one decoder for live topics, bags and plain objects."""
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from diffusion_planner.records import Frame, JointReading
 DEPTH_MM_PER_LEVEL = 16            # of grey: 255 is 4.08 m and beyond, the reach of an arm's camera
 BLACK, SATURATED = 8, 247          # levels below and above which nothing is seen
 NEARLY_ALL, UNIFORM_LEVELS = 0.99, 1.5   # share of the samples; standard deviation
+PART = re.compile(r'([A-Za-z_]\w*)(?:\[(\d+)(?::(\d+))?\])?')     # of a field's path: name, name[2] or name[0:3]
 SAMPLES = 48                       # rows and columns, at least, that is_blank looks at in a picture that has them
 
 
@@ -68,6 +70,15 @@ def read_joint_state(message, joint_names):
     return JointReading(read_stamp(message.header.stamp), position_rad, velocity_rad_s)
 
 
+def read_vector(message, fields):
+    """Read numbers off any message by the paths of its fields: read_vector(message, ['wrench.force.x', 'data[0:3]']) -> [K] float64
+
+    Raises MessageError for a path that leads nowhere, and for what is no finite number.
+    """
+    values = [np.ravel(_numbers(_follow(message, path), path)) for path in fields]
+    return np.concatenate(values) if values else np.zeros(0)
+
+
 def fit(pixels, shape):
     """Cut out the middle that has the wanted aspect ratio, and resample it by area.
 
@@ -96,6 +107,33 @@ def is_blank(pixels):
     if np.count_nonzero(sample > SATURATED) > NEARLY_ALL * sample.size:
         return 'saturated'
     return 'uniform' if sample.std(axis=0).max() < UNIFORM_LEVELS else None
+
+
+def _follow(message, path):
+    """Go where a path leads, a part at a time."""
+    for part in path.split('.'):
+        found = PART.fullmatch(part)
+        name, first, stop = found.groups() if found else (part, None, None)
+        if not hasattr(message, name):
+            raise MessageError(f'{path}: {type(message).__name__} has no field {name!r}')
+        message = getattr(message, name)
+        if first is None:
+            continue
+        first, stop = int(first), int(stop or int(first) + 1)
+        if not hasattr(message, '__len__') or len(message) < stop:
+            raise MessageError(f'{path}: got {len(message) if hasattr(message, "__len__") else "no list"}, expected at least {stop} values')
+        message = message[first:stop] if ':' in part else message[first]
+    return message
+
+
+def _numbers(value, path):
+    try:
+        numbers = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise MessageError(f'{path}: got {type(value).__name__}, expected numbers') from None
+    if isinstance(value, str) or not np.isfinite(numbers).all():
+        raise MessageError(f'{path}: got {value}, expected finite numbers')
+    return numbers
 
 
 def _bytes(data):

@@ -20,10 +20,11 @@ ARGUMENTS = (
     Argument('shadow', bool, 'publish to ~/shadow/joint_trajectory only, so that nothing moves; holds over params_file', 'true'),
     Argument('speed_scale', float, 'share of the planned speed, 0.01 to 1; holds over params_file', '0.2'),
     Argument('namespace', str, 'namespace of the node, and of the topics below where they do not begin with /'),
-    Argument('camera', str, "name of the model's camera", 'camera'),
-    Argument('image_topic', str, 'where that camera publishes; empty: CAMERA/image'),
+    Argument('camera', str, "name of the model's camera; of several: front,wrist", 'camera'),
+    Argument('image_topic', str, 'where that camera publishes, or each of them: /front/color,/wrist/color; empty: CAMERA/image'),
     Argument('camera_size', str, "size of the pictures that arrive, as 640x480, where it is not the model's"),
     Argument('compressed', bool, 'take CompressedImage, on IMAGE_TOPIC/compressed'),
+    Argument('sensors', str, "where the model's further sensors are: YAML file of name: {topic, type, fields}, as in config/mapping.yaml"),
     Argument('joint_states_topic', str, 'where the joint states are published', 'joint_states'),
     Argument('trajectory_topic', str, 'where the controller listens', 'joint_trajectory_controller/joint_trajectory'),
     Argument('speed_scaling_topic', str, 'where the driver says its speed scaling, if it does', 'speed_scaling'),
@@ -41,7 +42,7 @@ ARGUMENTS = (
     Argument('rviz', bool, 'show camera and imagined paths in RViz'),
 )
 PLANNER = ('robot', 'model', 'shadow', 'speed_scale', 'guidance_scale', 'objective', 'backend', 'device', 'deadline_ms', 'autostart', 'use_sim_time',
-           'robot_description', 'camera_size', 'compressed')
+           'robot_description', 'camera_size', 'compressed', 'sensors')
 
 
 def nodes(context):
@@ -68,12 +69,19 @@ def further(values, share):
 
 def remappings(values):
     """Lead the node's topics to the arm's: -> list of (from, to). Raises BadArgument."""
-    ours = {'joint_states_topic': 'joint_states', 'trajectory_topic': 'joint_trajectory', 'speed_scaling_topic': 'speed_scaling',
-            'image_topic': launching.topic('camera', values['camera']) + '/image'}
+    ours = {'joint_states_topic': 'joint_states', 'trajectory_topic': 'joint_trajectory', 'speed_scaling_topic': 'speed_scaling'}
     pairs = {topic: launching.topic(name, values[name]) for name, topic in ours.items() if name in values}
-    if 'image_topic' in values:    # compressed pictures lie below it, as image_transport has them
-        pairs[f'{ours["image_topic"]}/compressed'] = f'{values["image_topic"]}/compressed'
+    for camera, theirs in images(values):    # compressed pictures lie below it, as image_transport has them
+        pairs |= {f'{camera}/image': theirs, f'{camera}/image/compressed': f'{theirs}/compressed'}
     return [(topic, theirs) for topic, theirs in pairs.items() if topic != theirs]
+
+
+def images(values):
+    """Pair the model's cameras with the topics that are given for them: -> list of (camera, topic). Raises BadArgument."""
+    cameras, topics = ([launching.topic(name, part) for part in values[name].split(',')] if name in values else [] for name in ('camera', 'image_topic'))
+    if topics and len(topics) != len(cameras):
+        raise BadArgument('image_topic', values['image_topic'], f'as many topics as there are cameras, {len(cameras)}')
+    return list(zip(cameras, topics))
 
 
 def log_level(level, space):

@@ -37,6 +37,15 @@ def arm(monkeypatch):
     return load('arm', monkeypatch)
 
 
+@pytest.fixture
+def replay(monkeypatch):
+    """The launch file that replays a bag; what is in the bag is another test's business."""
+    module = load('replay', monkeypatch)
+    monkeypatch.setattr(module, 'look', lambda values: ({'bag': values['bag'], 'rate': values['rate'], 'player': 'own'},
+                                                        {'shadow': True, 'use_sim_time': True, 'autostart': True, 'camera_size': '640x480'}))
+    return module
+
+
 def context_of(module, argv=(), **arguments):
     context = launch.LaunchContext(argv=argv)
     context.launch_configurations.update({**{entry.name: entry.default for entry in module.ARGUMENTS}, **arguments})
@@ -77,16 +86,17 @@ def parts_of(action, context):
             'namespace': text_of(context, action._Node__node_namespace or '')}
 
 
-@pytest.mark.parametrize('name', ['sim', 'arm'])
+@pytest.mark.parametrize('name', ['sim', 'arm', 'replay'])
 def test_declares_its_arguments(name, monkeypatch):
     module = load(name, monkeypatch)
     declared = {argument.name: argument.default_value for argument in module.generate_launch_description().get_launch_arguments()}
     assert set(declared) == {entry.name for entry in module.ARGUMENTS}
 
 
-def test_arguments_are_parameters_of_the_nodes(sim, arm):
+def test_arguments_are_parameters_of_the_nodes(sim, arm, replay):
     from diffusion_planner.ros import parameters
-    for module, names, table in ((sim, sim.SIM, parameters.SIM), (sim, sim.PLANNER, parameters.PLANNER), (arm, arm.PLANNER, parameters.PLANNER)):
+    for module, names, table in ((sim, sim.SIM, parameters.SIM), (sim, sim.PLANNER, parameters.PLANNER), (arm, arm.PLANNER, parameters.PLANNER),
+                                 (replay, replay.PLANNER, parameters.PLANNER)):
         kinds = {entry.name: entry.kind for entry in module.ARGUMENTS} | {'robot_description': str, 'use_sim_time': None}
         known = {entry.name: entry.kind for entry in table} | {'use_sim_time': None}    # that one is ROS's own
         assert {name: kinds[name] for name in names} == {name: known.get(name) for name in names}
@@ -196,6 +206,15 @@ def test_an_arm_has_its_own_topics(arm):
     assert made['ros_arguments'] == ['--log-level', 'left.planner:=info']
 
 
+def test_several_cameras_have_a_topic_each_and_sensors_are_handed_on(arm):
+    made = built(arm, camera='front,wrist', image_topic='/color,wrist/image', sensors='mine.yaml')['planner_node']
+    assert {name: topic for name, topic in made['remappings'].items() if 'image' in name} == {
+        'front/image': '/color', 'front/image/compressed': '/color/compressed'}       # the wrist's is called that already
+    assert made['parameters']['sensors'] == 'mine.yaml'
+    with pytest.raises(RuntimeError, match='^image_topic:=/color: expected as many topics as there are cameras, 2$'):
+        built(arm, camera='front,wrist', image_topic='/color')
+
+
 @pytest.mark.parametrize('name, text', [('image_topic', 'a b'), ('trajectory_topic', ''), ('camera', ''), ('log_level', 'loud'),
                                         ('namespace', 'left,right'), ('namespace', 'my-arm'), ('params_file', 'nowhere.yaml'),
                                         ('robot_description_file', 'nowhere.urdf'), ('speed_scale', 'slow')])
@@ -210,3 +229,26 @@ def test_an_arm_takes_further_parameters_and_a_description(arm, tmp_path):
     made = built(arm, params_file=str(further), robot_description_file=str(urdf))['planner_node']
     assert made['files'] == ['planner.yaml', 'mine.yaml'] and made['order'] == ['file', 'file', 'arguments']    # the last one holds
     assert made['parameters']['robot_description'] == '<robot name="a: b"/>'
+
+
+def test_a_replay_is_a_planner_in_shadow_mode_and_a_player_that_ends_it(replay):
+    context = context_of(replay, bag='/tmp/bag', rate='0.5', guidance_scale='2')
+    planner, player = replay.nodes(context)
+    made = parts_of(planner, context)
+    assert made['files'] == ['planner.yaml'] and made['order'] == ['file', 'arguments']
+    assert made['parameters'] == {'shadow': True, 'use_sim_time': True, 'autostart': True, 'camera_size': '640x480', 'model': 'models/panda_reach',
+                                  'guidance_scale': 2.0}
+    assert parts_of(player, context)['parameters'] == {'bag': '/tmp/bag', 'rate': 0.5, 'player': 'own'}
+    assert name_of(player) == 'player_node' and player._ExecuteLocal__on_exit is not None and planner._ExecuteLocal__on_exit is None
+    with pytest.raises(RuntimeError, match='^rviz:=true: expected package rviz2, which is not installed$'):
+        built(replay, bag='/tmp/bag', rviz='true')
+
+
+@pytest.mark.parametrize('given, said', [({}, '^bag:=: expected a rosbag2 folder'), ({'bag': '/nowhere'}, '^/nowhere: is not there, expected a rosbag2 folder'),
+                                         ({'bag': '/nowhere', 'rate': '0'}, '^rate: got 0.0, expected 0.01 to 20'),
+                                         ({'bag': '/nowhere', 'rate': 'fast'}, '^rate:=fast: expected a value of type float')])
+def test_a_replay_refuses_what_cannot_be_played(monkeypatch, given, said):
+    pytest.importorskip('rosbags')
+    module = load('replay', monkeypatch)
+    with pytest.raises(RuntimeError, match=said):
+        module.nodes(context_of(module, **given))

@@ -1,5 +1,6 @@
 """One sqlite3 file of rosbag2: its topics, and its messages in the order of their log times."""
 import sqlite3
+from contextlib import suppress
 
 from diffusion_planner.data.bags_common import BagError, Topic
 
@@ -19,6 +20,7 @@ class SqliteFile:
         mode = 'mode=ro' if journal.exists() and journal.stat().st_size else 'mode=ro&immutable=1'
         self._database = sqlite3.connect(f'file:{_quoted(path)}?{mode}', uri=True)
         try:
+            self._database.execute('PRAGMA writable_schema = ON')      # else a file that was cut off is refused as a whole
             self._read_topics()
         except sqlite3.DatabaseError as error:
             raise BagError(f'{path}: cannot be read ({error}), expected the topics and messages of rosbag2') from None
@@ -66,12 +68,15 @@ class SqliteFile:
         """Find the first and last log time, and whether messages can be had in their order."""
         try:
             plan = self._database.execute('EXPLAIN QUERY PLAN SELECT * FROM messages ORDER BY timestamp, id').fetchall()
-            self._indexed = not any('TEMP B-TREE' in row[-1] for row in plan)
             self.begin_ns, = self._database.execute('SELECT min(timestamp) FROM messages').fetchone()
             self.end_ns, = self._database.execute('SELECT max(timestamp) FROM messages').fetchone()
+            self._indexed = not any('TEMP B-TREE' in row[-1] for row in plan)
         except sqlite3.DatabaseError as error:
             self._indexed = False
             self._note(f'{self.path.name} is damaged ({error}): what can be read is used')
+            with suppress(sqlite3.DatabaseError):
+                first = self._database.execute('SELECT timestamp FROM messages ORDER BY id LIMIT 1').fetchone()
+                self.begin_ns = self.end_ns = first[0] if first else None
 
 
 def _quoted(path):

@@ -8,7 +8,6 @@ from diffusion_planner.data.ingest_reward import HAIR_NS
 from diffusion_planner.data.ingest_streams import SECOND_NS, Sample
 
 JUMP_RAD, FASTEST_RAD_S, AGREEING = 0.2, 5.0, 3     # as in planning/history.py: an arm that jumps was put there
-ENDS = 'another episode', 'service call', 'end of the recording'    # the others cut through motion that went on
 FIRST_PERIODS = 2
 
 
@@ -35,6 +34,8 @@ class Cutter:
         if over:
             yield from self._close(limit_ns, 'end of the recording')
             self._forget(limit_ns)
+            self.reward.clear()
+            self.commands.clear()
 
     def _take(self, stamp, stream, payload):
         name = stream.name
@@ -58,7 +59,7 @@ class Cutter:
         rows = self.rows[name]
         if rows and stamp - rows[-1][0] > self.gap_ns[name]:
             yield from self._cut(stamp, f'gap in {name}')
-        rows.append((stamp, payload))
+        self.rows[name].append((stamp, payload))
 
     def _take_joints(self, stamp, payload, stream):
         """Take a reading, unless it jumps as no arm can: it is held back until several agree. Then the arm was put there."""
@@ -79,7 +80,7 @@ class Cutter:
         else:
             stream.rejected['position: jumped for a moment'] += len(doubted)
             doubted.clear()
-        rows.append((stamp, *payload))
+        self.rows['joint_states'].append((stamp, *payload))
 
     # -- growing
 
@@ -93,10 +94,10 @@ class Cutter:
             silent = next((name for name, rows in self.rows.items() if limit_ns - rows[-1][0] > self.gap_ns[name]), None)
             if blind is not None:
                 at_ns, name = blind
-                yield from self._close(at_ns - 1, f'no usable picture of {name}')
+                yield from self._close(at_ns - 2 * HAIR_NS, f'no usable picture of {name}')
                 self._forget(at_ns)
             elif limit_ns >= longest_ns:
-                yield from self._close(longest_ns - 1, 'longest_s')
+                yield from self._close(longest_ns - 2 * HAIR_NS, 'longest_s', goes_on=True)
                 self.begin_ns = longest_ns
                 self._spare(longest_ns)
             elif silent is not None:
@@ -156,15 +157,15 @@ class Cutter:
         if during_call:
             self.left_out['during a service call'] += self.begin_ns is not None
         else:
-            yield from self._close(at_ns - 1, why)
+            yield from self._close(at_ns - 2 * HAIR_NS, why)
         self._forget(at_ns)
 
-    def _close(self, end_ns, why):
-        """Make an episode of what there is from its beginning to end_ns, if it is long enough."""
+    def _close(self, end_ns, why, goes_on=False):
+        """Make an episode of what there is from its beginning to end_ns, if it is long enough; goes_on: what came after belongs to it."""
         if self.begin_ns is None:
             return
-        ends = [rows[-1][0] + (self.gap_ns[name] if name in self.views else 0) for name, rows in self.rows.items()]
-        end_ns = min(end_ns, *ends)
+        kept = {name: [row for row in rows if goes_on or row[0] <= end_ns] for name, rows in self.rows.items()}
+        end_ns = min([end_ns, *(rows[-1][0] + (self.gap_ns[name] if name in self.views else 0) if rows else self.begin_ns for name, rows in kept.items())])
         grid = grids.instants(self.begin_ns, end_ns, self.mapping.joint_hz)
         frames = self.frames[:len(grids.instants(self.begin_ns, end_ns, self.mapping.camera_hz))]
         length_s = (len(grid) - 1) / self.mapping.joint_hz
@@ -174,11 +175,11 @@ class Cutter:
             self.unused_s += max(length_s, 0.0)
             return
         frame_grid = grids.instants(self.begin_ns, end_ns, self.mapping.camera_hz)[:len(frames)]
-        numbers = {name.removeprefix('sensors.'): rows for name, rows in self.rows.items() if name.startswith('sensors.')}
+        numbers = {name.removeprefix('sensors.'): rows for name, rows in kept.items() if name.startswith('sensors.')}
         seed = int(self.value) if isinstance(self.value, (int, np.integer)) else self.number
         self.number += 1
         self.ends[why] += 1
-        yield grids.build(grid, frame_grid, self.rows['joint_states'], numbers, frames, self.reward, self.commands, seed, why in ENDS), self.begin_ns, why
+        yield grids.build(grid, frame_grid, kept['joint_states'], numbers, frames, self.reward, self.commands, seed, not goes_on), self.begin_ns, why
 
     def _forget(self, at_ns):
         """Begin anew with what there is from at_ns on."""

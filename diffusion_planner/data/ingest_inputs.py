@@ -5,7 +5,7 @@ import struct
 import numpy as np
 
 from diffusion_planner.data.bags import BagError
-from diffusion_planner.data.ingest_streams import Stream
+from diffusion_planner.data.ingest_streams import Stream, reject
 from diffusion_planner.data.mapping import service_topic
 from diffusion_planner.messages import MessageError, fit, is_blank, read_image, read_joint_state
 
@@ -29,7 +29,7 @@ class Cameras:
             if blank := is_blank(pixels):
                 raise MessageError(f'data: the picture is {blank}')
         except (MessageError, ValueError) as fault:
-            stream.rejected[str(fault)] += 1
+            reject(stream, fault)
             return None
         size = self.sizes.setdefault(name, pixels.shape[:2])
         if size != pixels.shape[:2]:
@@ -107,7 +107,8 @@ def number_reader(bag, topic, fields):
 def field_reader(bag, split):
     """Read what tells episodes apart: data -> value of the field, or a new number every time where there is none."""
     def read(data):
-        return pick(bag.decode(split.topic, data), split.field) if split.field else object()
+        value = pick(bag.decode(split.topic, data), split.field) if split.field else object()
+        return tuple(value.tolist()) if isinstance(value, np.ndarray) else value
     return read
 
 

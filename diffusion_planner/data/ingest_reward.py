@@ -21,6 +21,9 @@ class Held:
         self._stamps.append(stamp)
         self._values.append(value)
 
+    def clear(self):
+        self._stamps, self._values = [], []
+
     def forget(self, before_ns):
         """Forget what no instant from before_ns on needs."""
         spare = bisect_right(self._stamps, before_ns) - 1
@@ -37,6 +40,9 @@ class NoReward:
     """Nothing is rewarded."""
 
     def add(self, stamp, value):
+        pass
+
+    def clear(self):
         pass
 
     def forget(self, before_ns):

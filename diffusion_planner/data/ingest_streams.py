@@ -1,6 +1,7 @@
 """The messages of a bag on their way to episodes: dated, sorted by their stamps, and counted."""
 from bisect import bisect_left, insort
 from collections import Counter, deque
+from statistics import median
 
 import numpy as np
 
@@ -11,7 +12,9 @@ SECOND_NS = 1_000_000_000
 AGREEING = 3             # so many joint states in a row must agree that the clock was set back
 UNSTAMPED = 20           # joint states without a stamp, and none with one: this driver sets none
 BATCH_NS = SECOND_NS // 4
+AT_ONCE_NS = SECOND_NS // 100     # log times of one instant
 GAPS_KEPT = 1000
+REASONS, LONGEST_REASON = 20, 300
 
 
 class Sample:
@@ -55,17 +58,20 @@ class Clock:
             self._log_ns.popleft()
             self._stamp_ns.popleft()
 
-    def date(self, log_ns, nearest=False):
-        """Say which stamp belongs to a log time: -> ns; nearest: that of the joint state that came nearest to it"""
+    def around(self, log_ns):
+        """Find the stamps before and after a log time, and where between them it is: -> ns, ns, 0 to 1; twice the same beyond the ends"""
         at = bisect_left(self._log_ns, log_ns)
         if at in (0, len(self._log_ns)):
             end = min(at, len(self._log_ns) - 1)
             beyond_ns = log_ns - self._log_ns[end]
-            return self._stamp_ns[end] + (0 if nearest and abs(beyond_ns) < SECOND_NS // 100 else beyond_ns)
+            return 2 * (self._stamp_ns[end] + (beyond_ns if abs(beyond_ns) > AT_ONCE_NS else 0),) + (0.0,)
         before, after = self._log_ns[at - 1], self._log_ns[at]
-        share = (log_ns - before) / max(after - before, 1)
-        first, second = self._stamp_ns[at - 1], self._stamp_ns[at]
-        return (first if share < 0.5 else second) if nearest else first + round(share * (second - first))
+        return self._stamp_ns[at - 1], self._stamp_ns[at], (log_ns - before) / max(after - before, 1)
+
+    def date(self, log_ns):
+        """Say which stamp belongs to a log time: -> ns"""
+        first, second, share = self.around(log_ns)
+        return first + round(share * (second - first))
 
 
 class Stream:
@@ -78,7 +84,7 @@ class Stream:
     def __init__(self, name, topic, read, dated='header', steady=False, gap_s=float('inf'), reorder_s=1.0):
         self.name, self.topic, self.read, self.dated, self.steady = name, topic, read, dated, steady
         self.gap_ns, self.reorder_ns = gap_s * SECOND_NS, round(reorder_s * SECOND_NS)
-        self.queue, self.newest_ns, self._last_ns, self._number = [], None, None, 0
+        self.queue, self.newest_ns, self._last_ns, self._number, self._shares = [], None, None, 0, deque(maxlen=63)
         self.count, self.zero, self.reordered, self.repeated, self.late, self.gap_count = 0, 0, 0, 0, 0, 0
         self.rejected, self.gaps, self.largest_gap_ns = Counter(), [], 0
         self.first_ns, self.offset_ns, self.period_ns = None, Sample(), Sample()
@@ -98,6 +104,15 @@ class Stream:
         insort(self.queue, (stamp, self._number, payload))
         self.newest_ns = stamp if self.newest_ns is None else max(stamp, self.newest_ns)
         return True
+
+    def belongs_to_next(self, share, joint_count):
+        """Tell whether a message between two joint states belongs to the second, from where between them it and those before it came.
+
+        What is published with every joint state comes always before it or always after it, however the log times may jitter.
+        """
+        self._shares.append(share)
+        with_each = len(self._shares) >= 8 and 0.8 < self.count / max(joint_count, 1) < 1.25
+        return (median(self._shares) if with_each else share) >= 0.5
 
     def release(self, until_ns):
         """Let go of what is not newer than until_ns: -> [(stamp, payload)] in order"""
@@ -132,7 +147,7 @@ class Feed:
 
     def __init__(self, bag, joints, streams, lag_s):
         self.bag, self.joints, self.streams, self.lag_ns = bag, joints, (joints, *streams), round(lag_s * SECOND_NS)
-        self.clock, self.restarts, self.begin_ns = Clock(), 0, None
+        self.clock, self.restarts, self.begin_ns, self.by_log = Clock(), 0, None, False
         self._waiting, self._unstamped, self._late = deque(), [], []
         self._by_topic, self._headed = {}, {}
         for stream in self.streams:
@@ -150,7 +165,7 @@ class Feed:
                 yield *self._drain(), True
                 self._restart()
                 released_ns = None
-            until_ns = self._watermark()
+            until_ns = self._watermark(log_ns)
             if until_ns is not None and (released_ns is None or until_ns - released_ns >= BATCH_NS):
                 released_ns = until_ns
                 progress(log_ns)
@@ -160,11 +175,12 @@ class Feed:
 
     def _take(self, stream, log_ns, data):
         stream.count += 1
-        stamp = stream_stamp(stream, data) if self._headed[stream.topic] and stream.dated != 'log' else None
+        stamped = self._headed[stream.topic] and stream.dated != 'log' and not (self.by_log and stream is self.joints)
+        stamp = peek(data) if stamped else None
         try:
             payload = stream.read(data)
         except (MessageError, ValueError) as fault:
-            stream.rejected[grouped(fault)] += 1
+            reject(stream, fault)
             return
         if stamp is None or stream is not self.joints:
             self._waiting.append((stream, log_ns, stamp, payload))
@@ -192,17 +208,29 @@ class Feed:
         """No joint state has a stamp: from now on log times are the time."""
         for log_ns in self._unstamped:
             self.clock.note(log_ns, log_ns)
-        self.joints.dated, self._unstamped = 'log', []
+        self.by_log, self._unstamped = True, []
 
     def _date_waiting(self, now_ns):
         """Queue what can be dated: a joint state came since, or none came for too long."""
-        by_log = self.joints.dated == 'log'
         while self._waiting:
             stream, log_ns, stamp, payload = self._waiting[0]
-            if not self.clock or not (by_log or self.clock.covers(log_ns) or now_ns - log_ns > self.lag_ns):
+            if not self.clock and not self._unstamped and now_ns - log_ns > 2 * self.lag_ns:
+                reject(stream, 'no joint state near it')
+                self._waiting.popleft()
+                continue
+            if not self.clock or not (self.by_log or self.clock.covers(log_ns) or now_ns - log_ns > self.lag_ns):
                 return
             self._waiting.popleft()
-            self._queue(stream, log_ns, stamp, payload, log_ns if by_log else self.clock.date(log_ns, stream.dated in ('nearest', 'call')))
+            self._queue(stream, log_ns, stamp, payload, self._dated(stream, log_ns))
+
+    def _dated(self, stream, log_ns):
+        """Say which stamp a log time means for a stream: -> ns"""
+        if self.by_log:
+            return log_ns
+        if stream.dated not in ('nearest', 'call'):
+            return self.clock.date(log_ns)
+        first, second, share = self.clock.around(log_ns)
+        return second if stream.belongs_to_next(share, self.joints.count) else first
 
     def _queue(self, stream, log_ns, stamp, payload, dated):
         if stamp is None:
@@ -213,20 +241,21 @@ class Feed:
             stream.rejected[f'header.stamp: more than {self.lag_ns / SECOND_NS:g} s {behind} the joint states, see "stamps: log"'] += 1
             stream.offset_ns.add(log_ns - stamp)
             return
-        if stream is self.joints and self.joints.dated == 'log':
+        if stream is self.joints and self.by_log:
             self.clock.note(log_ns, log_ns)
         stream.offset_ns.add(log_ns - stamp)
         stream.add(stamp, payload)
 
-    def _watermark(self):
+    def _watermark(self, log_ns):
         """Return up to which stamp everything has come, as far as one can tell: -> ns or None"""
         joints_ns = self.joints.newest_ns
         if joints_ns is None:
             return None
         if self.begin_ns is None:       # the stamp at which the bag's log begins
-            self.begin_ns = self.clock.date(self.bag.begin_ns)
+            self.begin_ns = self.clock.date(self.bag.begin_ns or log_ns)
         slowest_ns = min([joints_ns, *(stream.newest_ns or 0 for stream in self.streams if stream.steady)])
-        return max(slowest_ns, joints_ns - self.lag_ns) - self.joints.reorder_ns
+        silent_ns = self.clock.date(log_ns) - 2 * self.lag_ns      # the joint states may have ended, the pictures not
+        return max(slowest_ns, joints_ns - self.lag_ns, silent_ns) - self.joints.reorder_ns
 
     def _release(self, until_ns):
         return sorted(((stamp, rank, stream, payload) for rank, stream in enumerate(self.streams) for stamp, payload in stream.release(until_ns)),
@@ -254,7 +283,7 @@ class Feed:
             self.joints.add(stamp, payload)
 
 
-def stream_stamp(stream, data):
+def peek(data):
     """Peek at the stamp of a header: -> ns, None where it was never set"""
     try:
         return stamp_ns(data) or None
@@ -262,6 +291,8 @@ def stream_stamp(stream, data):
         return None
 
 
-def grouped(fault):
-    """Shorten a fault to what its like have in common: values are left to the first of its kind."""
-    return str(fault).split(', expected')[0].split(': got')[0][:120] if len(str(fault)) > 160 else str(fault)
+def reject(stream, fault):
+    """Count a message that cannot be used, by the reason; there are only so many, since some carry numbers."""
+    text = ' '.join(str(fault).split())
+    text = text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + '...'
+    stream.rejected[text if text in stream.rejected or len(stream.rejected) < REASONS else 'further reasons'] += 1

@@ -30,7 +30,7 @@ class Dataset:
     features: dict      # name -> {'dtype', 'shape', 'names', ...}
     data_path: str
     video_path: str | None
-    episodes: tuple
+    episodes: list
     extras: dict        # of EXTRAS, {} where it is missing or of another state of the dataset
 
     def data_file(self, episode):
@@ -56,9 +56,8 @@ def read(folder):
     for key, kind in (('features', dict), ('fps', (int, float))):
         if not isinstance(info.get(key), kind) or not info[key]:
             raise LeRobotError(f'{folder / INFO}: {key}: got {info.get(key)!r}, expected it as LeRobot {VERSION} writes it')
-    episodes = _read_episodes(folder)
-    return Dataset(folder, info['fps'], info.get('robot_type'), info['features'], info.get('data_path') or DATA, info.get('video_path'),
-                   episodes, _read_extras(folder, episodes))
+    episodes, extras = _with_extras(folder, _read_episodes(folder))
+    return Dataset(folder, info['fps'], info.get('robot_type'), info['features'], info.get('data_path') or DATA, info.get('video_path'), episodes, extras)
 
 
 def read_table(path, columns=None):
@@ -112,7 +111,7 @@ def _check_version(folder, info):
 
 
 def _read_episodes(folder):
-    """Read where each episode is: -> tuple of mappings, in order"""
+    """Read where each episode is: -> list of mappings, in order"""
     paths = sorted(folder.glob('meta/episodes/*/*.parquet'))
     if not paths:
         raise LeRobotError(f'{folder}: has no meta/episodes/*/*.parquet; expected where each episode is')
@@ -123,7 +122,7 @@ def _read_episodes(folder):
     rows.sort(key=lambda row: row['episode_index'])
     if not rows:
         raise LeRobotError(f'{paths[0]}: got no episode, expected at least one')
-    return tuple(rows)
+    return rows
 
 
 def _without_statistics(path):
@@ -131,9 +130,10 @@ def _without_statistics(path):
     return [name for name in pyarrow.parquet.read_schema(path).names if not name.startswith('stats/')]
 
 
-def _read_extras(folder, episodes):
-    """Read what lerobot_export left there, unless the dataset has been edited since."""
-    if not (folder / EXTRAS).exists():
-        return {}
-    extras = _json(folder / EXTRAS)
-    return extras if extras.get('length') == [episode['length'] for episode in episodes] else {}
+def _with_extras(folder, episodes):
+    """Add what lerobot_export left there, unless the dataset has been edited since: -> episodes, what holds for all of them"""
+    extras = _json(folder / EXTRAS) if (folder / EXTRAS).exists() else {}
+    rows = extras.pop('episodes', [])
+    if [row['length'] for row in rows] != [episode['length'] for episode in episodes]:
+        return episodes, {}
+    return [row | episode for row, episode in zip(rows, episodes)], extras

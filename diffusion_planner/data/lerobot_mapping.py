@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from diffusion_planner import config
+from diffusion_planner.config import ConfigError
 from diffusion_planner.data.lerobot import IMAGES, LeRobotError, names_of
 
 UNITS = {'rad': 1.0, 'deg': np.pi / 180}
@@ -45,6 +47,25 @@ class Mapping:
         for name in (*self.cameras, *(self.sensors or ())):
             if not re.fullmatch(r'\w+', name):
                 raise ValueError(f'name: got {name!r}, expected letters, digits and underscores')
+
+
+def chosen(path, robot, joints=None, cameras=(), **others):
+    """Read a mapping, if there is a file, and change it as the options say: -> Mapping. Raises ConfigError.
+
+    joints: names in the dataset with commas between them, in the robot's order. cameras: each NAME=FEATURE. others: None changes nothing.
+    """
+    changes = {name: value for name, value in others.items() if value is not None}
+    if joints is not None:
+        names = joints.split(',')
+        if len(names) != len(robot.joint_names):
+            raise ConfigError(f'--joints: got {len(names)} names, expected {len(robot.joint_names)}, one per joint of {robot.name}')
+        changes['joints'] = dict(zip(robot.joint_names, names))
+    if cameras:
+        if wrong := [camera for camera in cameras if '=' not in camera]:
+            raise ConfigError(f'--camera: got {wrong[0]!r}, expected NAME=FEATURE')
+        changes['cameras'] = dict(camera.split('=', 1) for camera in cameras)
+    mapping = config.load(Mapping, path) if path else Mapping()
+    return config.from_mapping(Mapping, config.to_mapping(mapping) | changes, str(path or 'options'))
 
 
 @dataclass(frozen=True)

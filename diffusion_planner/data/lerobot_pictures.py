@@ -22,11 +22,13 @@ class Embedded:
     """One camera's pictures in one parquet file, taken in order."""
 
     def __init__(self, path, feature):
-        self.path, self.feature, self.batches = path, feature, self._read()
-        self.first, self.cells = 0, []
+        self.path, self.feature = path, feature
+        self.first, self.cells, self.batches = 0, [], self._read()
 
     def take(self, rows):
         """Decode rows of the file, in ascending order: -> iterator of pixels [Y, X, 3]"""
+        if rows[0] < self.first:      # an episode that stands before the one with the number below
+            self.first, self.cells, self.batches = 0, [], self._read()
         for row in rows:
             while row >= self.first + len(self.cells):
                 self.first += len(self.cells)

@@ -4,7 +4,8 @@ import json
 import numpy as np
 
 from diffusion_planner.data import lerobot
-from diffusion_planner.data.lerobot_pictures import Encoder, to_png, video_info
+from diffusion_planner.data.lerobot_pictures import Encoder, video_info
+from diffusion_planner.data.lerobot_schema import schema_of, table_of, write_tasks
 from diffusion_planner.data.lerobot_statistics import Numbers, Pictures
 
 MB = 2 ** 20
@@ -87,7 +88,7 @@ class Writer:
         self.features = {**features, **lerobot.COUNTERS}
         self.cameras = [name for name, feature in features.items() if feature['dtype'] in ('image', 'video')]
         self.statistics = {name: Pictures() if name in self.cameras else Numbers(total) for name in self.features}
-        self.schema = _schema(self.features)
+        self.schema = schema_of(self.features)
         self.data = Rolling(lambda path: Parquet(path, self.schema), self._path(lerobot.DATA), lerobot.DATA_MB)
         self.videos = {name: self._video(name) for name in self.cameras if features[name]['dtype'] == 'video'}
         self.meta, self.rows, self.extras, self.episodes = None, [], [], 0
@@ -99,7 +100,7 @@ class Writer:
         columns = {**columns, 'timestamp': frames / self.fps, 'frame_index': frames, 'episode_index': np.full(count, index),
                    'index': self.frames + frames, 'task_index': np.zeros(count, int)}
         row = {'episode_index': index, 'tasks': [self.task], 'length': count}
-        self.data.room_for(count).write(_table(self.schema, columns, {name: (pictures[name], shown) for name in self.cameras}))
+        self.data.room_for(count).write(table_of(self.schema, columns, {name: (pictures[name], shown) for name in self.cameras}))
         row |= {f'data/{name}': value for name, value in self.data.place().items()}
         row |= {'dataset_from_index': self.frames, 'dataset_to_index': self.frames + count}
         for name, video in self.videos.items():
@@ -119,9 +120,9 @@ class Writer:
         """Close all files and write the meta folder, which makes a dataset of them."""
         self._write_rows()
         self.close()
-        _write_tasks(self.folder / lerobot.TASKS, [self.task])
+        write_tasks(self.folder / lerobot.TASKS, [self.task])
         self._write_json(lerobot.STATS, {name: statistics.result() for name, statistics in self.statistics.items()})
-        self._write_json(lerobot.EXTRAS, extras | {name: [row[name] for row in self.extras] for name in self.extras[0]})
+        self._write_json(lerobot.EXTRAS, extras | {'episodes': self.extras})
         self._write_json(lerobot.INFO, self._info())
 
     def close(self):

@@ -50,12 +50,16 @@ class CameraTopic:
 
 @dataclass(frozen=True)
 class SensorTopic:
-    """A topic with numbers: `fields` are paths into its messages, K numbers together; silent for gap_s, it ends an episode."""
+    """A topic with numbers: `fields` are paths into its messages, K numbers together; silent for gap_s, it ends an episode.
+
+    type: of its messages, which a bag knows by itself and the planner node must be told.
+    """
 
     topic: str
     fields: tuple[str, ...]
     stamps: str = 'header'
     gap_s: float = 0.25
+    type: str = ''
 
     def __post_init__(self):
         check_topic(self.topic)

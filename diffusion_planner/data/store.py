@@ -44,6 +44,26 @@ def write_shard(path, episodes, attributes):
     os.replace(part, path)
 
 
+class ShardWriter:
+    """Writes episodes one by one into the shards of a folder, each whole as soon as it is full; at the end call close()."""
+
+    def __init__(self, folder, attributes, episodes=100, size_bytes=1 << 26):
+        self.folder, self.attributes, self.count = Path(folder), attributes, 0
+        self._most, self._size_bytes, self._waiting, self._shards = episodes, size_bytes, [], 0
+
+    def add(self, episode):
+        self._waiting.append(episode)
+        self.count += 1
+        if len(self._waiting) == self._most or sum(waiting.pixels.nbytes for waiting in self._waiting) >= self._size_bytes:
+            self.close()
+
+    def close(self):
+        """Write what waits."""
+        if self._waiting:
+            write_shard(shard_path(self.folder, self._shards), self._waiting, self.attributes)
+            self._shards, self._waiting = self._shards + 1, []
+
+
 def shards(folder):
     """List the finished shards of a data folder in order. Raises StoreError where there is none."""
     found = sorted(Path(folder).glob('episodes-*.h5'))

@@ -26,6 +26,15 @@ class BagClock:
     def begin_s(self):
         return float(self.parts[0][1][0])
 
+    @property
+    def duration_s(self):
+        """How long the bag is by its own time, all parts together."""
+        return float(sum(stamps[-1] - stamps[0] for _, stamps in self.parts))
+
+    def zero_s(self, part):
+        """Say what time it would have been in a part when the bag began, had only time never gone back."""
+        return float(self.parts[part][1][0] - sum(stamps[-1] - stamps[0] for _, stamps in self.parts[:part]))
+
     def part(self, log_s):
         """Number the part of the log in which an instant lies."""
         return max(int(np.searchsorted(self.begin_log_s, log_s, side='right')) - 1, 0)

@@ -1,4 +1,5 @@
 """How the bag's topics were recorded: rates, gaps, clocks, what could not be used."""
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +12,7 @@ class TopicHealth:
     log_s: list = field(default_factory=list)
     header_s: list = field(default_factory=list)      # of messages with a header that was set
     unstamped: int = 0
+    rejected: Counter = field(default_factory=Counter)      # by what cannot be read at all
 
     def note(self, message):
         self.log_s.append(message.log_s)
@@ -43,13 +45,17 @@ class Health:
     def note(self, message):
         self.topics[message.topic].note(message)
 
+    def reject(self, message, fault):
+        """Count a message that cannot be read, by the field at fault."""
+        self.topics[message.topic].rejected[str(fault).split(':')[0]] += 1
+
     def rows(self, sources):
         """-> [{'topic', 'role', 'type', ..., 'rejected': {reason: count}}]; sources: the node's, by name"""
         rows = []
         for topic, health in self.topics.items():
             kind, name = self.roles[topic]
             source = sources.get(name)
-            rejected = dict(source.rejected) if source is not None else {}
+            rejected = health.rejected + (source.rejected if source is not None else Counter())
             rows.append({'topic': topic, 'role': name if kind in ('camera', 'sensor') else kind, 'type': self.kinds[topic], **health.figures(),
-                         'rejected': rejected, 'rejected_total': sum(rejected.values())})
+                         'rejected': dict(rejected), 'rejected_total': sum(rejected.values())})
         return rows

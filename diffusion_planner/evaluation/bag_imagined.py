@@ -51,14 +51,28 @@ class Pictures:
             real = step.recording.newest(camera, at_s)
             if real is None:
                 continue
-            width = self.backend.config.latent
-            pixels = step.observation.pictures[-1, number] if latent is None else self._decoded(latent[number * width:(number + 1) * width], number)
+            pixels = step.observation.pictures[-1, number] if latent is None else decoded(self.backend, latent, number)
+            if pixels is None:
+                continue
             step.pictures.append((kind, shown_s, camera, pixels, real.pixels))
             yield {'offset_s': shown_s, 'camera': camera, 'kind': kind, **likeness(pixels, real.pixels)}
 
-    def _decoded(self, latent, camera):
-        """Decode a latent of one camera; backends that know of one only take no number."""
-        return self.backend.picture(latent, camera) if camera else self.backend.picture(latent)
+
+def decoded(backend, latent, camera):
+    """Decode what one camera, by its number, is imagined to see: latent [V Z + K] -> pixels [Y, X, 3] uint8
+
+    None for all cameras but the first with a backend that does not give its network away: exported graphs decode that one alone.
+    """
+    width = backend.config.latent
+    own = latent[camera * width:(camera + 1) * width]
+    if camera == 0:
+        return backend.picture(own)
+    network = getattr(backend, 'network', None)
+    if network is None:
+        return None
+    import torch
+    with torch.no_grad():
+        return network.decode_pictures(torch.as_tensor(np.asarray(own), device=backend.device)[None], camera)[0].cpu().numpy()
 
 
 def likeness(pixels, real):

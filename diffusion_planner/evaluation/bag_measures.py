@@ -48,14 +48,8 @@ class Measures:
                  'constant_velocity': reading.position_rad + ahead_s[:, None] * reading.velocity_rad_s}
         for name, plan in (('guided', step.plan), ('unguided', step.quiet)):
             if plan is not None:
-                found[name] = self.along(step, plan.offset_s, plan.position_rad, plan.velocity_rad_s, self.offset_s)
+                found[name] = along(step.handover, plan.offset_s, plan.position_rad, plan.velocity_rad_s, self.offset_s)
         return found
-
-    def along(self, step, offset_s, position_rad, velocity_rad_s, at_s):
-        """Sample a path from where it takes over: -> position_rad [N, J], nan beyond its end"""
-        knots = [np.concatenate([first[None], rest]) for first, rest in ((step.handover.position_rad, position_rad), (step.handover.velocity_rad_s, velocity_rad_s))]
-        path_rad = cubic_at(np.concatenate([[0.0], offset_s]), *knots, np.asarray(at_s))[0]
-        return np.where((np.asarray(at_s) <= offset_s[-1] + 1e-6)[:, None], path_rad, np.nan)
 
     def _apart(self, path_rad, executed_rad):
         """Compare two paths: -> [O, 2]: rms over the joints in rad, distance of the fingertips in m; nan where either is not known"""
@@ -79,8 +73,8 @@ class Measures:
         step.figures['way'] = knot_s, latent
         before = np.where(self.offset_s < self.told_s - 1e-6, self.offset_s, np.inf)
         end = slice(-1, None)
-        return {'told': self.along(step, knot_s, position_rad, velocity_rad_s, before),
-                'smooth': self.along(step, knot_s[end], position_rad[end], velocity_rad_s[end], before)}
+        return {'told': along(step.handover, knot_s, position_rad, velocity_rad_s, before),
+                'smooth': along(step.handover, knot_s[end], position_rad[end], velocity_rad_s[end], before)}
 
     # -- judgements of what happened
 
@@ -141,3 +135,10 @@ def _stacked(tokens):
         return np.array(tokens)
     import torch
     return torch.stack(tokens)
+
+
+def along(handover, offset_s, position_rad, velocity_rad_s, at_s):
+    """Sample a path from the state where it takes over: -> position_rad [N, J], nan beyond its end"""
+    begun = [np.concatenate([first[None], rest]) for first, rest in ((handover.position_rad, position_rad), (handover.velocity_rad_s, velocity_rad_s))]
+    path_rad = cubic_at(np.concatenate([[0.0], offset_s]), *begun, np.asarray(at_s))[0]
+    return np.where((np.asarray(at_s) <= offset_s[-1] + 1e-6)[:, None], path_rad, np.nan)

@@ -20,7 +20,8 @@ def motion(steps, measures):
             'intervals': '95 %, bootstrap over stretches of 4 s',
             'offsets_s': list(measures.offset_s),
             'methods': {name: {'name': text, 'rows': _rows(steps, block, 'motion', name, measures.offset_s)} for name, text in METHODS.items()},
-            'against_constant_velocity': {name: _ratios(steps, block, 'motion', (name, 'constant_velocity'), measures.offset_s) for name in ('guided', 'unguided')},
+            'against_constant_velocity': {name: _ratios(steps, block, 'motion', (name, 'constant_velocity'), measures.offset_s)
+                                          for name in ('guided', 'unguided')},
             'told_arrival': {'arrival_s': measures.told_s, 'about': 'Only the way is imagined: both are told where the arm really was at the arrival.',
                              'methods': {name: {'name': text, 'rows': _rows(steps, block, 'told', name, told)} for name, text in TOLD.items()},
                              'against_smooth': _ratios(steps, block, 'told', ('told', 'smooth'), told)}}

@@ -14,7 +14,30 @@ from diffusion_planner.evaluation.bag_page_verdict import facts, verdict
 NAME, REPORT, TIMING = 'report.html', 'report.json', 'timing.json'
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 # id, title, how to read it, what draws it: draw(report, folder) -> list of markup, empty where the report says nothing
-SECTIONS = (*bag_page_motion.SECTIONS, *bag_page_reward.SECTIONS, *bag_page_running.SECTIONS, *bag_page_pictures.SECTIONS)
+SECTIONS = (
+    ('motion', 'Planned and executed motion',
+     'How far the arm really was from where plans had it: lower is better, and a model is worth its name where it is below the dashed guesses. '
+     'A plan that goes somewhere else on purpose is far off here without being wrong.', bag_page_motion.motion),
+    ('reward', 'Reward, predicted and realised',
+     'What really happened, judged as if it had been imagined: on the diagonal, the heads say what comes; above it they are too timid, below it too sure.',
+     bag_page_reward.reward),
+    ('success', 'What plans promised', 'Whether reward came by the arrival of each plan, against how sure the plan was of it.', bag_page_reward.success),
+    ('guidance', 'Guided and unguided',
+     'The same instants with guidance and without: more predicted reward is worth something where the judge, which does not guide, sees it too '
+     'and typicality stays below 1.', bag_page_reward.guidance),
+    ('typicality', 'Typicality along the bag',
+     'How usual this is for the model, one mark per plan: above the red line are motion or pictures that the model has hardly seen the like of.',
+     bag_page_running.typicality),
+    ('refusals', 'Refusals', 'Where no plan was made, and why; on the arm, it would brake and hold there.', bag_page_running.refusals),
+    ('dynamics', 'Inverse dynamics', 'How far the command that the model infers is from where the arm was next: shorter is better.', bag_page_motion.dynamics),
+    ('limits', 'Limits', 'How much of the robot\'s limits the chunks would have used: no bar may pass the red line.', bag_page_motion.limits),
+    ('latency', 'Latency', 'How long planning took on the machine that made this report: what lies right of the red line would come too late.',
+     bag_page_running.latency),
+    ('pictures', 'Imagined and real pictures',
+     'What the model thinks the camera will see, beside what it saw: look whether the arm and what matters are in the right place.',
+     bag_page_pictures.pictures),
+    ('health', 'Health of the data', 'How the topics were recorded: look for rates other than expected, gaps, and rejected messages.', bag_page_running.health),
+)
 
 
 class PageError(ValueError):

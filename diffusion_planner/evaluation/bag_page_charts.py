@@ -1,13 +1,14 @@
 """The charts of the page: lines with bands, a reliability diagram, a histogram, a timeline, bars. Each drawn for a phone and for a desk."""
 from dataclasses import dataclass
 
-from diffusion_planner.evaluation.bag_page_html import Markup, join, known, number, tag
+from diffusion_planner.evaluation.bag_page_html import join, known, number, tag
 from diffusion_planner.evaluation.bag_page_svg import (RIGHT_PX, Axis, Frame, axis, line, log_axis, mark, path, rectangle, svg, tight,
                                                        words)
 
 NARROW_PX, WIDE_PX, FULL_PX = 328, 500, 1040      # a phone of 360 px, half a desktop page, a whole one
 MARKS = ('circle', 'square', 'triangle', 'diamond')
 LANE_PX = 24
+ROOM_PX = 7      # for a mark of its own; closer together they are dots
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,15 @@ class Series:
         ends = zip(self.low or [None] * len(self.x), self.high or [None] * len(self.x))
         return [(x, y, *(end if all(map(known, end)) else (None, None))) for x, y, end in zip(self.x, self.y, ends) if known(x) and known(y)]
 
+    def told(self):
+        """Say where the curve begins and ends, for those who cannot see it."""
+        points = self.points()
+        return f'{self.name}: {number(points[0][1])} at {number(points[0][0])}, {number(points[-1][1])} at {number(points[-1][0])}' if points else ''
+
+    def entry(self):
+        """Explain the mark alone, as in a timeline."""
+        return self.class_, MARKS[self.style % 4], self.name
+
 
 def figure(name, title, description, draw, legend=(), widths=(NARROW_PX, WIDE_PX), caption=None):
     """Set a chart twice, for narrow and for wide screens: figure(name, title, description, draw(width) -> (height, markup)) -> Markup"""
@@ -44,7 +54,7 @@ def figure(name, title, description, draw, legend=(), widths=(NARROW_PX, WIDE_PX
 
 def _legend(entries):
     """Explain colours and marks: entries are Series or (class, mark, text)."""
-    entries = [(entry.class_, MARKS[entry.style % 4], entry.name) if isinstance(entry, Series) else entry for entry in entries]
+    entries = [(entry.class_, f'line {MARKS[entry.style % 4]}', entry.name) if isinstance(entry, Series) else entry for entry in entries]
     items = [tag('li', tag('svg', *_sample(class_, kind), width=26, height=16, viewBox='0 0 26 16', aria_hidden='true'), text)
              for class_, kind, text in entries]
     return tag('ul', *items, class_='legend')
@@ -56,7 +66,7 @@ def _sample(class_, kind):
         return [rectangle(2, 2, 22, 12, class_)]
     if kind == 'line':
         return [line(0, 8, 26, 8, class_)]
-    return [line(0, 8, 26, 8, f'line {class_}')] * (kind in MARKS) + [mark(13, 8, kind, class_)]
+    return [line(0, 8, 26, 8, f'line {class_}')] * kind.startswith('line ') + [mark(13, 8, kind.removeprefix('line '), class_)]
 
 
 def lines(series, x_label, y_label, ticks=None, zero=True, height=250, log_y=False):
@@ -109,7 +119,7 @@ def histogram(edges, counts, x_label, y_label, marks=(), height=240, log_x=False
     """Draw counts [N] between edges [N + 1]; marks [(x, class)] are lines from top to foot."""
     reach = [edge for left, right, count in zip(edges, edges[1:], counts) if count for edge in (left, right)] + [x for x, _ in marks]
     low, high = (min(reach), max(reach)) if reach else (edges[0], edges[-1])
-    x_axis = log_axis([low, high], x_label) if log_x else tight(min(low, 0) if low < 0.3 * high else low, high, x_label)
+    x_axis = log_axis([low, high], x_label) if log_x else tight(min(low, 0) if low < 0.5 * high else low, high, x_label)
 
     def draw(width):
         frame = Frame(width, height, x_axis, axis([0, *counts], y_label, zero=True, count=4))
@@ -125,7 +135,7 @@ def histogram(edges, counts, x_label, y_label, marks=(), height=240, log_x=False
 
 def timeline(series, spans, lanes, x_label, y_label, threshold=None, height=260, log_y=False):
     """Draw curves over time: spans [(begin, end, text)] are episodes, lanes [(text, class, mark, stamps)] rows of instants beneath."""
-    values = [y for one in series for _, y, *_ in one.points()] + [threshold[0]] * bool(threshold)
+    values = [y for one in series for _, y, *_ in one.points()] + ([] if threshold is None else [1.15 * threshold])
     ends = [x for one in series for x, *_ in one.points()] + [x for begin, end, _ in spans for x in (begin, end)] + [x for *_, at in lanes for x in at]
     y_axis = log_axis(values, y_label) if log_y else axis(values, y_label, zero=True)
     tall = height + LANE_PX * len(lanes)
@@ -134,8 +144,8 @@ def timeline(series, spans, lanes, x_label, y_label, threshold=None, height=260,
         x_axis = tight(min(ends, default=0.0), max(ends, default=1.0), x_label, 4 if width < WIDE_PX else 10)
         frame = Lanes(width, tall, x_axis, y_axis, lanes=len(lanes))
         parts = [*_spans(frame, spans, tall), frame.draw(), *(_dots(frame, one, threshold) for one in series)]
-        if threshold:
-            parts += [line(frame.left, frame.py(threshold[0]), width - RIGHT_PX, frame.py(threshold[0]), 'limit')]
+        if threshold is not None:
+            parts.append(line(frame.left, frame.py(threshold), width - RIGHT_PX, frame.py(threshold), 'limit'))
         for index, (text, class_, kind, stamps) in enumerate(lanes):
             middle = tall - 44 - LANE_PX * (len(lanes) - index) + LANE_PX / 2 + 4
             parts += [mark(frame.px(at), middle, kind, class_, f'{text}: {number(at, 4)} s') for at in _thinned(frame, stamps)]
@@ -167,14 +177,15 @@ def _thinned(frame, stamps):
 
 
 def _dots(frame, series, threshold):
-    """Draw a curve over time as dots, the worst of each place where there are more than the picture has room for."""
+    """Draw a curve over time as marks, the worst of each place where there are more than the picture has room for."""
     places = {}
     for x, y, *_ in series.points():
         at = round(frame.px(x) / 2)
         places[at] = max(places.get(at, (x, y)), (x, y), key=lambda point: point[1])
-    out = [threshold and y > threshold[0] for _, y in places.values()]
-    return join([mark(frame.px(x), frame.py(y), 'diamond' if far else 'dot', 'alarm' if far else series.class_, f'{series.name} {number(y)} at {number(x, 4)} s')
-                 for (x, y), far in zip(places.values(), out)])
+    kind = MARKS[series.style % 4] if len(places) < frame.width / ROOM_PX else 'dot'
+    beyond = [threshold is not None and y > threshold for _, y in places.values()]
+    return join([mark(frame.px(x), frame.py(y), kind, 'alarm' if far else series.class_, f'{series.name}: {number(y)} at {number(x, 4)} s')
+                 for (x, y), far in zip(places.values(), beyond)])
 
 
 def bars(rows, x_label, reference=None, high=None):
@@ -183,17 +194,11 @@ def bars(rows, x_label, reference=None, high=None):
     tall = 44 * len(rows) + 8
 
     def draw(width):
-        parts = []
+        room = width - 74
+        parts = [] if reference is None else [line(2 + reference / most * room, 0, 2 + reference / most * room, tall - 8, 'limit')]
         for index, (text, value, class_) in enumerate(rows):
-            share = min(value / most, 1) if known(value) else 0
-            parts += [words(2, 44 * index + 16, text), rectangle(2, 44 * index + 22, share * (width - 74), 14, f'bar {class_ or ""}'),
-                      words(8 + share * (width - 74), 44 * index + 35, number(value), 'start')]
-        if reference is not None:
-            parts.append(line(2 + reference / most * (width - 74), 0, 2 + reference / most * (width - 74), tall - 8, 'limit'))
+            long = room * (min(value / most, 1) if known(value) else 0)
+            parts += [rectangle(2, 44 * index + 22, long, 14, f'bar {class_ or ""}'), words(2, 44 * index + 16, text, 'start', 'halo'),
+                      words(8 + long, 44 * index + 35, number(value), 'start', 'halo')]
         return tall + 18, join([*parts, words(width - 8, tall + 12, x_label, 'end', 'label')])
     return draw
-
-
-def nothing(text):
-    """Draw the lack of a chart."""
-    return lambda width: (40, words(4, 24, text)) if text else (0, Markup(''))

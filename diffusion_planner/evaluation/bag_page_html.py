@@ -1,13 +1,13 @@
 """HTML and SVG as text, escaped unless marked as markup; figures written for people."""
 import html
 import math
+import re
 
-SIGNS = {'ok': '✓', 'warn': '!', 'bad': '✕', 'none': '–'}       # told apart without colour, too
-WORDS = {'ok': 'fine', 'warn': 'look at this', 'bad': 'not good', 'none': 'not measured'}
+SIGNS = {'ok': '✓', 'warn': '!', 'bad': '✕', 'unknown': '?'}       # told apart without colour, too
+WORDS = {'ok': 'fine', 'warn': 'warning', 'bad': 'failed', 'unknown': 'not known'}
+UNITED = re.compile(r'(?<=\d) (?=%|(?:s|ms|rad|m|cm|mm|Hz|dB)\b)')      # a figure and its unit stay on one line
 VOID = {'img', 'meta', 'br', 'col', 'link'}
-UNITS = (('_rad_s2', 'rad/s²'), ('_rad_s', 'rad/s'), ('_rad', 'rad'), ('_m_s', 'm/s'), ('_ms', 'ms'), ('_hz', 'Hz'), ('_px', 'px'), ('_db', 'dB'),
-         ('_m', 'm'), ('_s', 's'))
-FINER = {'m': (('mm', 1e-3), ('cm', 1e-2)), 's': (('ms', 1e-3),)}
+FINER = {'m': (('mm', 1e-3, 1e-2), ('cm', 1e-2, 1.0)), 's': (('ms', 1e-3, 1.0),), 'share': (('%', 1e-2, math.inf),)}      # unit, its size, until
 
 
 class Markup(str):
@@ -21,7 +21,7 @@ def escaped(value):
     """Write a value as markup: text is escaped, Markup stays as it is, None is nothing."""
     if isinstance(value, Markup):
         return value
-    return Markup('' if value is None else html.escape(str(value)))
+    return Markup('' if value is None else UNITED.sub('\u00a0', html.escape(str(value))))
 
 
 def join(parts, between=''):
@@ -29,11 +29,41 @@ def join(parts, between=''):
     return Markup(escaped(between).join(escaped(part) for part in parts))
 
 
-def tag(name, *children, **attributes):
+def tag(name, /, *children, **attributes):
     """Write an element; class_ is class, an underscore a hyphen, an attribute of None is left out, one of True has no value."""
     written = ''.join(f' {key.rstrip("_").replace("_", "-")}' + ('' if value is True else f'="{escaped(value)}"')
                       for key, value in attributes.items() if value is not None and value is not False)
     return Markup(f'<{name}{written}>' if name in VOID else f'<{name}{written}>{join(children)}</{name}>')
+
+
+def dig(report, *keys, default=None):
+    """Follow keys into what json.loads gave: -> the value there, `default` where a step is missing or leads to null"""
+    for key in keys:
+        if isinstance(report, dict):
+            report = report.get(key)
+        elif isinstance(report, list) and isinstance(key, int) and key < len(report):
+            report = report[key]
+        else:
+            return default
+    return default if report is None else report
+
+
+def listed(report, *keys):
+    """Follow keys to a list, [] where there is none."""
+    found = dig(report, *keys)
+    return found if isinstance(found, list) else []
+
+
+def named(report, *keys):
+    """Follow keys to an object, {} where there is none."""
+    found = dig(report, *keys)
+    return found if isinstance(found, dict) else {}
+
+
+def worded(report, *keys):
+    """Follow keys to a text, a dash where there is none."""
+    found = dig(report, *keys)
+    return '–' if found is None or isinstance(found, (dict, list)) else str(found)
 
 
 def known(value):
@@ -61,16 +91,32 @@ def brief(value):
     return text.rstrip('0').rstrip('.') if '.' in text and 'e' not in text else text
 
 
+def score(value):
+    """Write a figure between 0 and 1, such as an error of calibration."""
+    return f'{value:.3f}' if known(value) else '–'
+
+
 def measure(value, unit='', digits=3):
-    """Write a figure with its unit: share as per cent, small lengths in mm or cm, short times in ms."""
-    if not known(value):
-        return '–'
-    if unit == 'share':
-        return f'{number(100 * value, 2 if abs(value) < 0.1 else 3)} %'
-    for finer, size in FINER.get(unit, ()):
-        if 0 < abs(value) < size * (100 if finer == 'cm' else 10 if finer == 'mm' else 1000) and abs(value) >= 1e-9:
-            return f'{number(value / size, digits)} {finer}'
-    return f'{number(value, digits)} {unit}'.rstrip()
+    """Write a figure with its unit: shares as per cent, small lengths in mm or cm, short times in ms."""
+    return _joined([value], unit, digits)[0]
+
+
+def ranged(triple, unit='', digits=3):
+    """Write [value, low, high], a figure with its 95 % interval in one unit; a dash where there is none."""
+    values = triple if isinstance(triple, list) and len(triple) == 3 else [triple]
+    if len(values) == 1 or not all(map(known, values)):
+        return measure(values[0], unit, digits)
+    value, low, high = _joined(values, unit, digits)
+    return f'{value} ({low} to {high})'
+
+
+def _joined(values, unit, digits):
+    """Write figures in the unit that suits the largest of them."""
+    most = max((abs(value) for value in values if known(value)), default=0)
+    name, size = next(((finer, size) for finer, size, until in FINER.get(unit, ()) if most < until and (most or finer == '%')), (unit, 1.0))
+    if name == '%':
+        digits = 2 if most < 0.1 else digits
+    return [f'{number(value / size, digits)} {name}'.rstrip() if known(value) else '–' for value in values]
 
 
 def duration(seconds):
@@ -84,11 +130,17 @@ def duration(seconds):
     return f'{hours} h {minutes} min' if hours else f'{minutes} min {rest} s'
 
 
-def table(head, rows, caption, units=None):
+def table(head, rows, caption):
     """Write a table that scrolls within its own box: table(head, rows of cells, caption) -> Markup"""
     cells = [tag('tr', *(tag('th', cell, scope='row') if index == 0 else tag('td', cell) for index, cell in enumerate(row))) for row in rows]
-    return tag('div', tag('table', tag('caption', caption), tag('thead', tag('tr', *(tag('th', cell, scope='col') for cell in head))),
-                          tag('tbody', *cells)), class_='scroll', tabindex='0', role='region', aria_label=caption)
+    written = tag('table', tag('thead', tag('tr', *(tag('th', cell, scope='col') for cell in head))), tag('tbody', *cells), aria_label=caption)
+    box = tag('div', written, class_='scroll', tabindex='0', role='region', aria_label=caption)
+    return tag('div', tag('p', caption, class_='caption'), box, class_='table')
+
+
+def grid(*charts):
+    """Set charts and tables side by side where there is room, those that are there."""
+    return tag('div', *filter(None, charts), class_='charts') if any(charts) else Markup('')
 
 
 def details(summary, *children):
@@ -101,7 +153,12 @@ def note(text):
     return tag('p', text, class_='note')
 
 
+def about(section):
+    """Write what a section of the report says of itself."""
+    return tag('p', dig(section, 'about', default=''), class_='faint')
+
+
 def sign(state):
     """Write a verdict as a symbol with a word for those who cannot see it."""
-    state = state if state in SIGNS else 'none'
+    state = state if state in SIGNS else 'unknown'
     return tag('span', tag('span', SIGNS[state], aria_hidden='true'), tag('span', WORDS[state], class_='hidden'), class_=f'sign {state}')

@@ -1,10 +1,10 @@
 """How the page looks: one style sheet for phone, desk and paper, light and dark."""
 
 LIGHT = {'ground': '#f6f7f8', 'card': '#ffffff', 'ink': '#1b1f24', 'faint': '#545d68', 'rule': '#d5dae0', 'link': '#0a58a6', 'shade': '#eef1f4',
-         'ok': '#14713f', 'warn': '#8a5a00', 'bad': '#b3261e', 'none': '#545d68', 'c0': '#0a5fb4', 'c1': '#bb4d00', 'c2': '#646b75', 'c3': '#137a4b',
+         'ok': '#14713f', 'warn': '#8a5a00', 'bad': '#b3261e', 'unknown': '#545d68', 'c0': '#0a5fb4', 'c1': '#bb4d00', 'c2': '#646b75', 'c3': '#137a4b',
          'c4': '#7b3fa6'}
 DARK = {'ground': '#0f1216', 'card': '#181c21', 'ink': '#e9ebee', 'faint': '#a9b2bd', 'rule': '#343b44', 'link': '#7db8ff', 'shade': '#222830',
-        'ok': '#62d296', 'warn': '#f2c14e', 'bad': '#ff8f85', 'none': '#a9b2bd', 'c0': '#6fb3ff', 'c1': '#ff9e57', 'c2': '#aab2bc', 'c3': '#5fd3a0',
+        'ok': '#62d296', 'warn': '#f2c14e', 'bad': '#ff8f85', 'unknown': '#a9b2bd', 'c0': '#6fb3ff', 'c1': '#ff9e57', 'c2': '#aab2bc', 'c3': '#5fd3a0',
         'c4': '#d3a6ff'}
 
 RULES = '''
@@ -22,14 +22,17 @@ code{font:15px/1.4 ui-monospace,"Cascadia Mono",Menlo,Consolas,monospace}
 section{background:var(--card);border:1px solid var(--rule);border-radius:12px;padding:18px 16px;margin:16px 0;scroll-margin-top:8px}
 .note{border-left:4px solid var(--rule);padding:6px 12px;color:var(--faint)}
 nav ul{display:flex;flex-wrap:wrap;gap:8px;list-style:none;padding:0;margin:14px 0}
-nav a{display:inline-flex;align-items:center;min-height:44px;padding:0 14px;border:1px solid var(--rule);border-radius:22px;background:var(--card);text-decoration:none}
+nav a{display:inline-flex;align-items:center;min-height:44px;padding:0 14px;border:1px solid var(--rule);border-radius:22px;background:var(--card);
+text-decoration:none}
 dl.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:10px 16px;margin:14px 0}
 dl.facts dt{color:var(--faint);font-size:15px}
 dl.facts dd{margin:0;font-size:18px;font-weight:600;font-variant-numeric:tabular-nums}
 .hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
-.sign{display:inline-flex;flex:none;align-items:center;justify-content:center;width:30px;height:30px;border-radius:50%;border:2px solid;font-weight:700;line-height:1;position:relative}
-.ok{color:var(--ok)}.warn{color:var(--warn)}.bad{color:var(--bad)}.none{color:var(--none)}
+.sign{display:inline-flex;flex:none;align-items:center;justify-content:center;width:30px;height:30px;border-radius:50%;border:2px solid;
+font-weight:700;line-height:1;position:relative}
+.ok{color:var(--ok)}.warn{color:var(--warn)}.bad{color:var(--bad)}.unknown{color:var(--unknown)}
 .overall{display:flex;gap:14px;align-items:center;border-left:6px solid;padding:4px 0 4px 14px;margin-bottom:14px}
+.overall .said{color:var(--ink)}
 .overall p{margin:0;color:var(--ink);font-size:19px;font-weight:600}
 ol.checks{list-style:none;margin:0;padding:0;display:grid;gap:0 32px}
 ol.checks li{display:flex;gap:12px;padding:12px 0;border-top:1px solid var(--rule)}
@@ -58,24 +61,31 @@ svg .halo{paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin
 .count{fill:var(--faint);opacity:.28}
 .ideal{stroke:var(--faint);stroke-width:1.5;stroke-dasharray:3 4}
 .limit{stroke:var(--bad);stroke-width:1.8;stroke-dasharray:8 4}
-.marker{stroke:var(--c,var(--ink));stroke-width:1.8}
+.marker{stroke-width:2}
 .span0{fill:var(--shade)}.span1{fill:var(--rule);opacity:.75}
-.c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}
+.c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.bar.c0,.bar.c1,.bar.c2,.bar.c3,.bar.c4{fill:var(--c)}
 .alarm{--c:var(--bad)}.good{--c:var(--ok)}.plain{--c:var(--faint)}
 ul.legend{display:flex;flex-wrap:wrap;gap:4px 18px;list-style:none;padding:0;margin:0 0 6px;font-size:15px}
 ul.legend li{display:inline-flex;align-items:center;gap:7px}
 details{border-top:1px solid var(--rule);margin-top:12px}
 summary{cursor:pointer;min-height:44px;padding:10px 4px;color:var(--link);font-weight:600}
-.scroll{overflow-x:auto;max-width:100%;margin:6px 0 14px;border:1px solid var(--rule);border-radius:8px}
+.scroll{overflow-x:auto;max-width:100%;margin:0 0 14px;border:1px solid var(--rule);border-radius:8px}
 .scroll:focus-visible,summary:focus-visible,a:focus-visible{outline:3px solid var(--link);outline-offset:2px}
 table{border-collapse:collapse;width:100%;font-size:15px;font-variant-numeric:tabular-nums;overflow-wrap:normal}
-caption{text-align:left;padding:8px 12px;color:var(--faint);caption-side:top}
-th,td{padding:7px 12px;text-align:right;border-top:1px solid var(--rule);white-space:nowrap}
+.table{min-width:0}.caption{color:var(--faint);font-size:15px;margin:10px 0 4px}
+th:first-child{position:sticky;left:0;background:var(--card)}thead th:first-child{background:var(--shade)}
+tbody th{white-space:normal;min-width:9em;max-width:46vw}
+th,td{padding:7px 10px;text-align:right;border-top:1px solid var(--rule);white-space:nowrap}
 th:first-child{text-align:left}
 td.text,th.text{text-align:left;white-space:normal;min-width:16ch}
 thead th{background:var(--shade);border-top:0;white-space:normal}
-.pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(280px,1fr));gap:16px;margin:14px 0}
-.pictures img{width:100%;height:auto;display:block;border-radius:8px;border:1px solid var(--rule);image-rendering:pixelated;background:var(--shade)}
+.sheet{border-top:1px solid var(--rule);margin-top:14px}
+.strip{margin:0 0 14px}
+.when{color:var(--faint);margin:6px 0}
+.pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(132px,1fr));gap:12px;max-width:900px}
+.pictures img{width:100%;height:auto;display:block;border-radius:6px;image-rendering:pixelated;background:var(--shade)}
+.pictures figcaption{font-size:15px;line-height:1.3;margin:4px 0 0}
+.marker{stroke:var(--ink)}.marker.late{stroke-dasharray:5 3}
 footer{color:var(--faint);padding-bottom:32px}
 @media (min-width:760px){
 .narrow{display:none}.wide{display:block}

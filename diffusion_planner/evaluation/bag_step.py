@@ -28,7 +28,8 @@ class Step:
     reasons: dict = field(default_factory=dict)
     end_s: float = float('-inf')      # until when the future matters
     figures: dict = field(default_factory=dict)
-    pictures: list = field(default_factory=list)      # of a few steps, see bag_imagined
+    pictures: list = field(default_factory=list)      # see bag_imagined
+    moment: object = None         # for those who draw, see bag_moments
 
     def forget(self):
         """Let go of what only measuring needed."""

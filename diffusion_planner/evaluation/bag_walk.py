@@ -7,9 +7,11 @@ import numpy as np
 from diffusion_planner.evaluation.bag_clock import BagClock
 from diffusion_planner.evaluation.bag_health import Health
 from diffusion_planner.evaluation.bag_measures import Measures
-from diffusion_planner.evaluation.bag_recording import REWARD_GRACE_S, Recording
+from diffusion_planner.evaluation.bag_moments import moment_of
+from diffusion_planner.evaluation.bag_recording import REWARD_GRACE_S, Extremes, Recording
 from diffusion_planner.evaluation.bag_step import Step
 from diffusion_planner.evaluation.bag_twin import Twin
+from diffusion_planner.messages import MessageError
 from diffusion_planner.planning.cycle import CycleSettings, PlanningCycle
 from diffusion_planner.planning.history import History, NotReady
 from diffusion_planner.records import JointReading
@@ -63,13 +65,14 @@ class Walk:
 
     def __init__(self, topics, planner, robot, goal, settings, make_inputs):
         """topics: bag_topics.Topics; make_inputs: the node's own class of inputs, ros.inputs.Inputs"""
-        self.topics, self.planner, self.settings = topics, planner, settings
+        self.topics, self.planner, self.robot, self.settings = topics, planner, robot, settings
         self.clock = BagClock(*topics.joint_stamps())
-        self.time, self.warnings, self.health = BagTime(self.clock.begin_s), [], Health(topics)
-        self.sensors = tuple(getattr(planner.model, 'sensors', ()))
+        self.time, self.warnings, self.health, self.extremes = BagTime(self.clock.begin_s), [], Health(topics), Extremes(robot)
+        self._zero_s = self.clock.begin_s
+        self.sensors = planner.model.sensors
         cycle = CycleSettings(shadow=True)
         self.history = KeepingHistory(len(robot.joint_names), planner.cameras, planner.context_offset_s, keep=self._keep,
-                                      **({'sensors': self.sensors} if self.sensors else {}))
+                                      sensors=self.sensors)
         self.inputs = make_inputs(self.history, robot, planner.picture_shape, SKEW_S, self.warnings.append, self.time, steady=self.time.now_s)
         self.cycle = PlanningCycle(planner, robot, cycle, self.history)
         self.twin = Twin(planner, robot, goal)
@@ -88,6 +91,7 @@ class Walk:
             if self.clock.part(message.log_s) != part:      # time went back, which resets the node
                 part = self.clock.part(message.log_s)
                 self._restart()
+                self._zero_s = self.clock.zero_s(part)
             else:
                 now_s = max(now_s, self.time.seconds)
             while self._due_s is not None and now_s > self._due_s and not self._is_full():
@@ -97,10 +101,22 @@ class Walk:
             yield from self._settled(now_s)
             if self._is_full() and not self._pending:
                 break
-        if self._due_s is not None and not self._is_full():
+        if self._due_s is not None and self._due_s <= self.time.seconds and not self._is_full():
             self._plan(self._due_s)
         self._end_episode()
         yield from self._settled(np.inf)
+
+    @property
+    def elapsed_s(self):
+        """How far into the bag the walk is."""
+        return self.since_s(self.time.seconds)
+
+    def since_s(self, now_s):
+        return now_s - self._zero_s
+
+    def missing(self):
+        """List what plans waited for: -> texts"""
+        return [*self.waited_s, *([self._waiting[1]] if self._waiting else [])]
 
     def _is_full(self):
         return self.settings.limit is not None and self.count >= self.settings.limit
@@ -108,23 +124,38 @@ class Walk:
     # -- messages
 
     def _take(self, message):
-        """Hand a message to what the node hands it to."""
+        """Hand a message to what the node hands it to; one that cannot be read is dropped and counted."""
         self.health.note(message)
-        if message.kind == 'joints':
-            self.inputs.take_joints(message.decode())
-        elif message.kind == 'camera':
-            decoded = self.topics.picture(message, self.time.seconds)
-            self.inputs.size = self.topics.size(message.name, decoded) or self.inputs.picture_shape[:2]
-            self.inputs.take_image(message.name, decoded)
-        elif message.kind == 'sensor':
-            self.history.append(self.topics.sensed(message, self.time.seconds))
-        elif message.kind == 'reward':
-            self._reward(message.header_s or self.time.seconds, self.topics.reward(message))
-        else:
-            mark, before = self.topics.mark(message), self._mark
-            self._mark = mark or before
-            if mark and before and mark != before:
+        try:
+            {'joints': self._take_joints, 'camera': self._take_picture, 'sensor': self._take_sensor, 'reward': self._take_reward}.get(
+                message.kind, self._take_mark)(message)
+        except MessageError as fault:
+            self.health.reject(message, fault)
+
+    def _take_joints(self, message):
+        self.inputs.take_joints(self.topics.read(message))
+
+    def _take_picture(self, message):
+        image = self.topics.picture(message, self.time.seconds)
+        self.inputs.size = self.topics.size(message.name, image) or self.inputs.picture_shape[:2]
+        self.inputs.take_image(message.name, image)
+
+    def _take_sensor(self, message):
+        self.history.append(self.topics.sensed(message, self.time.seconds))
+
+    def _take_reward(self, message):
+        self._reward(message.header_s or self.time.seconds, self.topics.reward(message))
+
+    def _take_mark(self, message):
+        """Begin an episode where the value that names it changes, or where a service was called."""
+        mark, before = self.topics.read(message), self._mark
+        if message.kind == 'calls':
+            if mark:
                 self._restart()
+            return
+        self._mark = mark
+        if before is not None and mark != before:
+            self._restart()
 
     def _reward(self, stamp_s, value):
         if value is not None:
@@ -137,10 +168,11 @@ class Walk:
             self._begin_episode()
         self.recording.add(record)
         if isinstance(record, JointReading):
-            self.episodes[-1]['end_s'] = record.stamp_s - self.clock.begin_s
-            self.episodes[-1].setdefault('begin_s', record.stamp_s - self.clock.begin_s)
+            self.extremes.note(record)
+            since_s = self.since_s(record.stamp_s)
+            self.episodes[-1] |= {'begin_s': self.episodes[-1].get('begin_s', since_s), 'end_s': since_s}
             self._due_s = record.stamp_s if self._due_s is None else self._due_s
-            self._reward(record.stamp_s, self.topics.reward_at(record, record.stamp_s - self.clock.begin_s))
+            self._reward(record.stamp_s, self.topics.reward_at(record, since_s))
 
     # -- episodes
 
@@ -173,8 +205,8 @@ class Walk:
         return over
 
     def _measure(self, step):
-        if step.observation is not None:
-            self.measures.measure(step)
+        self.measures.measure(step)
+        step.moment = moment_of(step, self.planner, self.robot)
         step.forget()
         self._over.append(step)
 
@@ -183,7 +215,7 @@ class Walk:
     def _plan(self, due_s):
         """Plan at an instant and set the next; where inputs are missing, the next is tried with the next joint state."""
         self.time.seconds = due_s
-        step = Step(self.count, due_s, due_s - self.clock.begin_s, self.episode, self.settings.seed + self.count, self.recording)
+        step = Step(self.count, due_s, self.since_s(due_s), self.episode, self.settings.seed + self.count, self.recording)
         try:
             if stale := check_inputs(*self._ages()):
                 raise NotReady(', '.join(stale))

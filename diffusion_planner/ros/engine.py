@@ -5,14 +5,14 @@ from dataclasses import replace
 from diffusion_planner import config
 from diffusion_planner.evaluation.assembly import load_planner, warm_up
 from diffusion_planner.planning.cycle import CycleSettings, PlanningCycle
-from diffusion_planner.planning.history import History
 from diffusion_planner.records import Goal
 from diffusion_planner.robot import Robot
 from diffusion_planner.ros import parameters
 from diffusion_planner.ros.circumstances import Circumstances
 from diffusion_planner.ros.diagnostics import Deadlines, StageTimes, State, cycle_facts, input_facts, plan_facts
-from diffusion_planner.ros.health import CAMERA_BRAKE, Health
+from diffusion_planner.ros.health import Health
 from diffusion_planner.ros.inputs import Inputs
+from diffusion_planner.ros.sensing import read_sources, remember
 from diffusion_planner.ros.timebase import WallTime
 from diffusion_planner.ros.wishes import Wishes, locate
 from diffusion_planner.ros.worker import Worker
@@ -38,10 +38,10 @@ class Engine:
         parameters.check_deadline(values)
         self.wishes = Wishes.of(values, self.robot)
         self.planner = load(values, self.robot)
-        timeout_s = values['camera_timeout_s']
-        self.history = History(len(self.robot.joint_names), self.planner.cameras, self.planner.context_offset_s, fresh_s=0.5 * timeout_s,
-                               blind_s=CAMERA_BRAKE * timeout_s, any_camera=not values['require_all_cameras'])
-        self.inputs = Inputs(self.history, self.robot, self.planner.picture_shape, values['skew_limit_s'], hooks.log, timebase or WallTime(), size)
+        sensors = read_sources(values['sensors'], getattr(self.planner, 'sensors', ()))
+        self.history = remember(self.planner, self.robot, values)
+        self.inputs = Inputs(self.history, self.robot, self.planner.picture_shape, values['skew_limit_s'], hooks.log, timebase or WallTime(), size,
+                             sensors=sensors)
         self.cycle = PlanningCycle(self.planner, self.robot, settings, self.history, teleports=simulated)
         self.times, self.deadlines, self.newest_plan, self.worker = StageTimes(), Deadlines(), None, None
         self.guided, self.stopped, self.fault, self._blocked = True, False, '', False

@@ -7,7 +7,7 @@ from diffusion_planner.ros.wishes import Recent
 from diffusion_planner.ros.worker import LAG_S, UNUSABLE
 from diffusion_planner.safety import check_inputs
 
-CAMERA_BRAKE = 3.0     # times camera_timeout_s: without pictures for so long the arm stops
+BRAKE = 3.0            # times camera_timeout_s, or sensor_timeout_s: without pictures or readings for so long the arm stops
 RECENT_S = 3.0         # a miss or a refusal counts as DEGRADED for so long
 LAG_PATIENCE_S = 0.15  # a clock that is behind the joint states for longer (steady clock) is wrong
 LOST = 5               # chunks in a row that did not arrive
@@ -50,13 +50,15 @@ class Health:
         return f'/clock is {self.engine.inputs.clock_lag_s:.1f} s behind the joint states'
 
     def reason_to_brake(self):
-        engine, timeout_s = self.engine, self.engine.values['camera_timeout_s']
+        engine = self.engine
         if self.held:
             return '; '.join(self.held.values())
-        stale = self._stale(engine.values['joint_timeout_s'], CAMERA_BRAKE * timeout_s)
+        stale = self._stale(BRAKE)
+        if not engine.values['require_sensors']:
+            stale = {name: text for name, text in stale.items() if name not in engine.history.sensors}
         seeing = [name for name in engine.history.cameras if name not in stale and engine.inputs.sources[name].age_s() < float('inf')]
         if not engine.values['require_all_cameras'] and seeing:
-            stale = {name: text for name, text in stale.items() if name == Inputs.JOINTS}
+            stale = {name: text for name, text in stale.items() if name not in engine.history.cameras}
         return '; '.join(stale.values())
 
     def reason_to_worry(self):
@@ -67,7 +69,7 @@ class Health:
         refused = {reason: count for reason, count in counters['rejected'].items() if reason != 'superseded'}   # that was us
         missed, doubtful = self._missed(counters['deadline_misses'], now_s), self._refused(sum(refused.values()), now_s)
         return '; '.join([
-            *self._stale(engine.values['joint_timeout_s'], engine.values['camera_timeout_s']).values(), *self._faults_of_inputs(),
+            *self._stale().values(), *self._faults_of_inputs(),
             *[f'plan refused: {self._why()}'] * doubtful, *self._strange(), *[f'{counters["deadline_misses"]} deadline misses so far'] * missed,
             *[f'running on the CPU since the backend failed: {engine.fell_back}'] * bool(engine.fell_back), *self._company()])
 
@@ -75,17 +77,21 @@ class Health:
         """Say that what the planner makes cannot be used."""
         return f'{UNUSABLE} plans in a row were dropped: {self.engine.cycle.last_refusal}' if self.engine.cycle.unusable >= UNUSABLE else ''
 
-    def _stale(self, joint_limit_s, camera_limit_s):
-        """Name the inputs that have come but are too old now; what never came, the planning thread waits for: -> name to text"""
-        inputs, now_s = self.engine.inputs, self.engine.hooks.now_s()
+    def _stale(self, patience=1.0):
+        """Name the inputs that have come but are too old now; what never came, the planning thread waits for: -> name to text
+
+        patience: times what cameras and sensors are allowed; joints are allowed no more.
+        """
+        inputs, now_s, values = self.engine.inputs, self.engine.hooks.now_s(), self.engine.values
+        allowed_s = {Inputs.JOINTS: values['joint_timeout_s'], **dict.fromkeys(self.engine.history.sensors, patience * values['sensor_timeout_s'])}
         ages_s = {name: inputs.age_s(name, now_s, self.engine.simulated) for name in inputs.sources}
-        limits_s = {name: joint_limit_s if name == Inputs.JOINTS else camera_limit_s
-                    for name, age_s in ages_s.items() if age_s < float('inf')}
+        limits_s = {name: allowed_s.get(name, patience * values['camera_timeout_s']) for name, age_s in ages_s.items() if age_s < float('inf')}
         return {text.split(':')[0]: text for text in check_inputs(ages_s, limits_s)}
 
     def _faults_of_inputs(self):
-        """Say why the newest messages are dropped, and which cameras have never shown anything: -> texts"""
-        sources, optional = self.engine.inputs.sources, () if self.engine.values['require_all_cameras'] else self.engine.history.cameras
+        """Say why the newest messages are dropped, and which cameras and sensors that are not required have never shown anything: -> texts"""
+        sources, values, history = self.engine.inputs.sources, self.engine.values, self.engine.history
+        optional = [*(() if values['require_all_cameras'] else history.cameras), *(() if values['require_sensors'] else history.sensors)]
         never = [f'{name}: nothing received' for name in optional if sources[name].stamp_s is None and not sources[name].fault]
         return [f'{name} dropped: {source.fault}' for name, source in sources.items() if source.fault] + never
 

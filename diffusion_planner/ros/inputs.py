@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from diffusion_planner.messages import MessageError, fit, is_blank, read_image, read_joint_state
+from diffusion_planner.messages import MessageError, fit, is_blank, read_image, read_joint_state, read_stamp, read_vector
+from diffusion_planner.records import SensorReading
 
 BEYOND_RAD = 1.0       # joints farther beyond their ranges than this are no measurement
 AHEAD_S = 0.05         # stamps farther ahead of now than this are worth a word
@@ -58,15 +59,17 @@ class Source:
 class Inputs:
     """Callbacks that only store. A bad message is dropped, counted by reason, and named to `warn` the first time.
 
-    size: [Y, X] that pictures have on arrival where that is not the model's; they are cropped and resampled then.
+    size: [Y, X] that pictures have on arrival where that is not the model's; they are cropped and resampled then. sensors: name to
+    sensing.SensorSource of those that the history has.
     """
 
     JOINTS = 'joint_states'
 
-    def __init__(self, history, robot, picture_shape, skew_limit_s, warn, timebase, size=None, steady=time.monotonic):
+    def __init__(self, history, robot, picture_shape, skew_limit_s, warn, timebase, size=None, steady=time.monotonic, sensors=None):
         self.history, self.robot, self.picture_shape, self.size = history, robot, tuple(picture_shape), tuple(size or picture_shape[:2])
         self.skew_limit_s, self.warn, self.timebase = skew_limit_s, warn, timebase
-        self.sources = {name: Source(steady) for name in (self.JOINTS, *history.cameras)}
+        self.sensors = sensors or {}
+        self.sources = {name: Source(steady) for name in (self.JOINTS, *history.cameras, *history.sensors)}
         self._jumps, self.clock_lag_s = history.jumps, 0.0     # by which the newest joint state was ahead of the node's time
         self._stood = None  # the first reading of those with the newest positions
         self._seen = {}     # camera -> its last picture, where the arm was when it first came
@@ -88,12 +91,15 @@ class Inputs:
         self._take(camera, lambda: self._read_image(message, camera))
         source.read_ms = 1000 * (time.perf_counter() - begun_s)
 
+    def take_sensor(self, name, message):
+        self._take(name, lambda: self._read_sensor(name, message))
+
     def newest(self):
         """Say what became of the newest picture until now: -> milliseconds from its stamp, to be read, and waiting since; {} if none
 
         In simulated time the first is not known: 0.
         """
-        cameras = [source for name, source in self.sources.items() if name != self.JOINTS and source.stamp_s is not None]
+        cameras = [self.sources[name] for name in self.history.cameras if self.sources[name].stamp_s is not None]
         if not cameras:
             return {}
         newest = min(cameras, key=Source.age_s)
@@ -124,6 +130,14 @@ class Inputs:
             raise MessageError(f'data: the picture is {blank}, expected one that shows something')
         return replace(frame, pixels=fit(frame.pixels, self.picture_shape))
 
+    def _read_sensor(self, name, message):
+        source, size = self.sensors[name], self.history.sensors[name]
+        values = read_vector(message, source.fields)
+        if len(values) != size:
+            raise MessageError(f'fields: got {len(values)} numbers ({", ".join(source.fields)}), expected {size} as the model was trained')
+        stamped = source.stamps == 'header' and hasattr(message, 'header')
+        return SensorReading(read_stamp(message.header.stamp) if stamped else None, name, values)
+
     def _check_stuck(self, reading):
         """Raise MessageError for the same positions again at a speed that must have changed them: the driver repeats itself."""
         if self._stood is None or reading.stamp_s < self._stood.stamp_s or not np.array_equal(reading.position_rad, self._stood.position_rad):
@@ -150,7 +164,8 @@ class Inputs:
         source = self.sources[name]
         try:
             record = self._dated(read(), name, source)
-            (self._check_stuck if name == self.JOINTS else self._check_frozen)(record)
+            if name not in self.history.sensors:     # of which nobody can say whether it should have changed
+                (self._check_stuck if name == self.JOINTS else self._check_frozen)(record)
         except MessageError as fault:
             field, source.fault = str(fault).split(':')[0], str(fault)
             self._say(source, field, f'{name} dropped: {fault}')
@@ -164,6 +179,8 @@ class Inputs:
     def _dated(self, record, name, source):
         """Bring a record's stamp to the node's time: without one, or from a little ahead, it is dated on receipt."""
         now_s = self.timebase.now_s()
+        if record.stamp_s is None:      # of a kind that has none
+            return replace(record, stamp_s=now_s)
         ahead_s = self.timebase.of_stamp(record.stamp_s) - now_s
         source.transport_ms = max(-1000 * ahead_s, 0.0)
         if name == self.JOINTS:

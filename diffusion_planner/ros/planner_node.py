@@ -18,6 +18,7 @@ from diffusion_planner.ros import parameters
 from diffusion_planner.ros.diagnostics import State
 from diffusion_planner.ros.engine import Engine, load_shipped
 from diffusion_planner.ros.outputs import RELIABLE, Plans, Standing, best_effort
+from diffusion_planner.ros.sensing import message_class
 from diffusion_planner.ros.spin import end, run_node
 from diffusion_planner.ros.timebase import SimulatedTime, WallTime
 from diffusion_planner.ros.wishes import locate, read_objective
@@ -94,6 +95,8 @@ class PlannerNode(LifecycleNode):
         kind, ending = (CompressedImage, 'image/compressed') if values['compressed'] else (Image, 'image')
         for camera in self.engine.history.cameras:
             self._subscribe(kind, f'{camera}/{ending}', best_effort(1), functools.partial(self.engine.inputs.take_image, camera))
+        for sensor, source in self.engine.inputs.sensors.items():
+            self._subscribe(message_class(source.type), source.topic, best_effort(10), functools.partial(self.engine.inputs.take_sensor, sensor))
         self._subscribe(Bool, '~/hold', RELIABLE, lambda message: self._hold('hold', 'held by ~/hold' if message.data else ''))
         self._subscribe(Float64, 'speed_scaling', best_effort(1), self._take_scaling)
         if values['controller_state']:

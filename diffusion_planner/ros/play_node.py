@@ -117,8 +117,9 @@ class PlayNode(Node):
                 messages += [('episode', UInt32(data=episode.seed)), ('camera/image', conversions.to_image(pixels, stamp_s, 'camera')),
                              ('target', conversions.to_ball(episode.privileged['target_m'], REWARD_RADIUS_M, stamp_s, BASE_FRAME))]
             reading = JointReading(stamp_s, episode.position_rad[row], episode.velocity_rad_s[row])
-            messages += [('joint_states', conversions.to_joint_state(reading, self.robot.joint_names)),
-                         ('reward', Float32(data=float(episode.reward[row])))]
+            # The reward has no stamp: who dates it by what comes around it must not find it late.
+            messages += [('reward', Float32(data=float(episode.reward[row]))),
+                         ('joint_states', conversions.to_joint_state(reading, self.robot.joint_names))]
             samples.append(Sample(stamp_s, [(self.outputs[name], message) for name, message in messages]))
         self._begin_s = stamp_s + self.values['pause_s']
         return samples

@@ -41,12 +41,12 @@ class PlayerNode(Node):
         self._timer = self.create_timer(TICK_S, self._tick, clock=RosClock(clock_type=ClockType.STEADY_TIME))
 
     def _make_outputs(self):
-        bag = self.recording.bag
-        for track in self.recording.present:
+        bag, tracks = self.recording.bag, {(track.topic, track.to): track for track in self.recording.present}
+        for track in tracks.values():      # what is joints and sensor at once is published once
             convert = Converter(bag, track.topic)
             if not convert.as_is:
                 self.get_logger().warning(f'{track.topic}: {bag.topics[track.topic].type} is defined otherwise here; played field by field')
-            yield track.topic, (self.create_publisher(convert.kind, track.to, offered(bag.topics[track.topic].qos)), convert)
+            yield track, (self.create_publisher(convert.kind, track.to, offered(bag.topics[track.topic].qos)), convert)
 
     def _tick(self):
         if not self.over:
@@ -67,7 +67,7 @@ class PlayerNode(Node):
             return self._fail(f'planner node says {self.listener.status}')
         if time.monotonic() > self._since_s + START_S:
             return self._fail(f'planner node says {self.listener.status or "nothing"} after {START_S:.0f} s, expected it to be active')
-        if self.listener.state in ('', 'INACTIVE') or self.by == 'own' and not all(self._is_heard(track) for track in self.recording.present):
+        if self.listener.state in ('', 'INACTIVE') or self.by == 'own' and not all(map(self._is_heard, self._outputs)):
             return
         self.get_logger().info(f'playing {self.recording.end_s - self.recording.begin_s:.1f} s of {self.recording.path} '
                                f'{"by ros2 bag play" if self.by == "rosbag2" else "at"} rate {self.values["rate"]:g}')
@@ -75,7 +75,7 @@ class PlayerNode(Node):
         (self._begin if self.by == 'own' else self._begin_rosbag2)()
 
     def _is_heard(self, track):
-        return track.role == 'other' or self._outputs[track.topic][0].get_subscription_count() > 0
+        return track.role == 'other' or self._outputs[track][0].get_subscription_count() > 0
 
     def _begin(self):
         self._now_s, self._looked_s, self._said_s = self.recording.begin_s - LEAD_S * self.values['rate'], time.monotonic(), 0.0
@@ -98,7 +98,9 @@ class PlayerNode(Node):
             self._end_playing()
 
     def _publish(self, due):
-        publisher, convert = self._outputs[due.track.topic]
+        if due.track not in self._outputs:
+            return
+        publisher, convert = self._outputs[due.track]
         try:
             publisher.publish(convert(due.data))
         except ValueError as error:

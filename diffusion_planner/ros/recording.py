@@ -65,7 +65,8 @@ class Recording:
     """
 
     def __init__(self, path, tracks, start_s=0.0, duration_s=None):
-        self.bag, self.tracks = open_bag(path), {track.topic: track for track in tracks}
+        self.bag, self.tracks = open_bag(path), list(tracks)
+        self._whole_s = None      # after which the stamps go back, if they do
         try:
             self._check_topics()
             self._log_s, self._ros_s = self._timeline()
@@ -73,8 +74,8 @@ class Recording:
             self.begin_s, self.end_s = begin_s + start_s, float(self._ros_s[-1])
             if duration_s is not None:
                 self.end_s = min(self.end_s, self.begin_s + duration_s)
-            self._check_window(start_s)
-            self._headed = {topic for topic in self.tracks if topic in self.bag.topics and self.bag.has_header(topic)}
+            self._check_window(start_s, duration_s)
+            self._headed = {track.topic for track in self.present if self.bag.has_header(track.topic)}
         except BaseException:
             self.close()
             raise
@@ -95,28 +96,26 @@ class Recording:
     @property
     def joints(self):
         """The topic of the joint states."""
-        return next(track.topic for track in self.tracks.values() if track.role == 'joints')
+        return next(track.topic for track in self.tracks if track.role == 'joints')
 
     def messages(self):
-        """Read what is played, in the order in which it arrived: yields Due"""
-        for topic, log_ns, data in self.bag.messages(self.tracks):
+        """Read what is played, in the order in which it arrived: yields Due, one for each track of a topic"""
+        tracks = {}
+        for track in self.present:
+            tracks.setdefault(track.topic, []).append(track)
+        for topic, log_ns, data in self.bag.messages(tracks):
             due_s = self.due_s(1e-9 * log_ns)
             if due_s > self.end_s:
                 return
-            if due_s >= self.begin_s:
-                track = self.tracks[topic]
-                data = restamped(data, due_s) if track.restamp and topic in self._headed else data
-                yield Due(due_s, 1e-9 * stamp_ns(data) if topic in self._headed else None, track, data)
-
-    @property
-    def absent(self):
-        """Topics that the mapping names, that the node does not need, and that are not there."""
-        return [topic for topic in self.tracks if topic not in self.bag.topics]
+            for track in tracks[topic] if due_s >= self.begin_s else ():
+                headed = topic in self._headed
+                given = restamped(data, due_s) if track.restamp and headed else data
+                yield Due(due_s, 1e-9 * stamp_ns(given) if headed else None, track, given)
 
     @property
     def present(self):
         """The tracks of what is there: -> list of Track"""
-        return [track for track in self.tracks.values() if track.topic in self.bag.topics]
+        return [track for track in self.tracks if track.topic in self.bag.topics]
 
     def first(self, topic):
         """Read the first message of a topic: -> message as `Bag.decode` makes it. Raises ReplayError where there is none."""
@@ -135,17 +134,12 @@ class Recording:
         share = (log_s - log[after - 1]) / (log[after] - log[after - 1])
         return float(ros[after - 1] + share * (ros[after] - ros[after - 1]))
 
-    def pace_s(self):
-        """Return by how many seconds log time and ROS time drift apart over what is played."""
-        inside = (self._ros_s >= self.begin_s) & (self._ros_s <= self.end_s)
-        return float(np.ptp((self._log_s - self._ros_s)[inside]))
-
     def clock_ahead_s(self):
         """Return by how much at most log times are ahead of the header stamps."""
         return float(np.abs(self._log_s - self._ros_s).max())
 
     def _check_topics(self):
-        missing = [topic for topic, track in self.tracks.items() if topic not in self.bag.topics and track.role != 'other']
+        missing = [track.topic for track in self.tracks if track.topic not in self.bag.topics and track.role != 'other']
         if missing:
             there = ', '.join(sorted(self.bag.topics)) or 'nothing'
             raise ReplayError(f'{self.path}: topic {", ".join(missing)} is not in the bag, expected it as in --map; there are {there}')
@@ -158,19 +152,19 @@ class Recording:
         log_s, stamp_s = 1e-9 * rows[:, 0], 1e-9 * rows[:, 1]
         if (rows[:, 1] == 0).mean() > 0.5:
             return log_s, log_s
-        ros_s = np.maximum.accumulate(stamp_s)
-        _, first = np.unique(log_s, return_index=True)
-        self._back_at = np.flatnonzero(ros_s - stamp_s > BACK_S)
-        self._first_back_s = float(ros_s[self._back_at[0]] - ros_s[0]) if len(self._back_at) else np.inf
-        return log_s[first], ros_s[first]
+        back = np.flatnonzero(np.maximum.accumulate(stamp_s) - stamp_s > BACK_S)
+        if len(back):
+            self._whole_s = float(stamp_s[:back[0]].max() - stamp_s[0])
+            log_s, stamp_s = log_s[:back[0]], stamp_s[:back[0]]
+        log_s, first = np.unique(log_s, return_index=True)
+        return log_s, np.maximum.accumulate(stamp_s)[first]
 
-    def _check_window(self, start_s):
+    def _check_window(self, start_s, duration_s):
         if self.begin_s >= self.end_s:
             raise ReplayError(f'{self.path}: begins at {start_s:g} s and ends before, expected a start within the {self._ros_s[-1] - self._ros_s[0]:.1f} s of the bag')
-        back_s = getattr(self, '_first_back_s', np.inf)
-        if self.end_s - self._ros_s[0] > back_s:
-            raise ReplayError(f'{self.path}: header stamps of {self.joints} go back {back_s:.1f} s after the beginning, expected one clock; '
-                              f'play what comes before with a duration of {back_s - start_s:.1f}')
+        if self._whole_s is not None and (duration_s is None or start_s + duration_s > self._whole_s + 0.1):
+            raise ReplayError(f'{self.path}: header stamps of {self.joints} go back {self._whole_s:.1f} s after the beginning, expected one clock; '
+                              f'play what comes before with a duration of {self._whole_s - start_s:.1f}')
 
 
 def restamped(data, stamp_s):

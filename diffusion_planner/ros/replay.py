@@ -7,6 +7,7 @@ from pathlib import Path
 
 from diffusion_planner.config import ConfigError
 from diffusion_planner.evaluation.assembly import check_backend
+from diffusion_planner.evaluation.report import number
 from diffusion_planner.files import find
 from diffusion_planner.ros import domains, launching, replay_options
 from diffusion_planner.ros.children import ChildDied, running
@@ -126,10 +127,18 @@ def summary(report):
     lines = [f'{"played":<16} {played["end_s"] - played["begin_s"]:.1f} s in {played["wall_s"]:.1f} s, by {played["player"]}',
              f'{"plans":<16} {facts.get("plans", "?")}, {report["finished"]} of them finished, {report["chunks"]} chunks in shadow',
              f'{"deadline misses":<16} {facts.get("deadline_misses", "?")}', f'{"refused":<16} {facts.get("rejected", "?")}']
-    if found := report.get('comparison'):
-        lines += [f'{"same inputs":<16} {found["same_inputs"]} of {found["plans"]} plans',
-                  f'{"agree offline":<16} {found["agree"]} of {found["plans"]} within {found["tolerance_rad"]:g} rad; '
-                  f'largest {found["largest_rad"]:.2g}, rms {found["rms_rad"]:.2g}; those with the same inputs: largest {found["same_inputs_largest_rad"]:.2g}',
-                  f'{"made again":<16} {found["remade_agree"]} of {found["plans"]} from what the node says it saw; largest {found["remade_largest_rad"]:.2g} rad']
-        lines += [f'{"  at":<16} {other["now_s"]:.2f} s: {other["largest_rad"]:.2g} rad: {"; ".join(other["why"])}' for other in found['others'][:5]]
-    return lines
+    return lines + (compared_lines(report['comparison']) if 'comparison' in report else [])
+
+
+def compared_lines(found):
+    """Say how live plans and offline ones differ: -> list of str"""
+    def rad(value):
+        return number(value, '{:.2g} rad')
+    count = found['plans']
+    return [f'{"same inputs":<16} {found["same_inputs"]} of {count} plans, of which {found["same_inputs_agree"]} agree; '
+            f'largest difference {rad(found["same_inputs_largest_rad"])}',
+            f'{"agree offline":<16} {found["agree"]} of {count} within {found["tolerance_rad"]:g} rad; '
+            f'largest {rad(found["largest_rad"])}, rms {rad(found["rms_rad"])}',
+            f'{"made again":<16} {found["remade_agree"]} of {count} from what the node says it saw; largest {rad(found["remade_largest_rad"])}',
+            f'{"chunks agree":<16} {found["chunks_agree"]} of {found["chunks"]}',
+            *(f'{"  at":<16} {other["now_s"]:.2f} s: {rad(other["largest_rad"])}: {"; ".join(other["why"])}' for other in found['others'][:5])]

@@ -11,6 +11,7 @@ import numpy as np
 from diffusion_planner.messages import fit, read_image
 from diffusion_planner.planning.history import NotReady
 from diffusion_planner.planning.settings import NoSafeCandidate
+from diffusion_planner.records import Goal
 from diffusion_planner.ros.circumstances import numbers, observation_of
 from diffusion_planner.ros.engine import Engine, load_shipped
 from diffusion_planner.ros.worker import Hooks
@@ -82,8 +83,13 @@ class Walk:
             kept.append((due.stamp_s, message))
 
     def observe(self):
-        """Look at the bag as a plan would that begins now: -> Observation. Raises NotReady."""
-        return self.engine.cycle.begin(self._now_s)[0]
+        """Look at the bag as a plan would that begins now: -> Observation, MotionState where it takes over. Raises NotReady."""
+        return self.engine.cycle.begin(self._now_s)
+
+    def chunk(self, plan, handover):
+        """Shape a plan into a chunk as the node does: -> position_rad [H, J], None where it cannot be"""
+        chunk = self.engine.cycle.finish(plan, handover, self._now_s)
+        return None if chunk is None else chunk.position_rad
 
     def pictures(self, stamps_s):
         """Find the pictures with stamps [C, V]: -> pixels [C, V, Y, X, 3]. Raises KeyError for one that is not in the bag."""
@@ -100,21 +106,28 @@ class Walk:
         raise KeyError(f'{camera}: no picture of {stamp_s:.3f} s in the bag')
 
     def plan(self, observation, said, previous):
-        """Make a plan as the node made it: -> ImaginedPlan. Raises NoSafeCandidate."""
-        from diffusion_planner.records import Goal
+        """Make a plan as the node made it: -> ImaginedPlan, None where it is refused"""
         self.planner.previous, self.planner.refused = previous, said['made_from']['refused']
         steps = said['steps']
         goal = Goal(guidance_scale=said['guidance']['requested'])
-        return self.planner.plan(observation, goal, said['seed'], stop_after=steps if {'far', 'fill'} <= steps.keys() else None)
+        try:
+            return self.planner.plan(observation, goal, said['seed'], stop_after=steps if {'far', 'fill'} <= steps.keys() else None)
+        except NoSafeCandidate:
+            return None
 
 
 def compare(recording, values, live, console=None, load=load_shipped):
     """Make every live plan again, offline: compare(Recording, the planner's parameters, what Listener.record wrote) -> dict of figures"""
     walk, rows, made = Walk(recording, values, load), [], {}
-    for said in _progress(live['plans'], console):
-        if 'made_from' in said:
-            rows.append(_compared(walk, said, made))
-    return _figures(rows)
+    for said in _progress([said for said in live['plans'] if 'made_from' in said], console):
+        rows.append(_compared(walk, said, made))
+    shaped = [row['chunk_rad'] for row in rows if row['chunk_rad'] is not None]
+    return _figures(rows) | {'chunks': len(live['chunks']), 'chunks_agree': sum(_is_among(np.array(chunk), shaped) for chunk in live['chunks'])}
+
+
+def _is_among(chunk_rad, others):
+    """Tell whether a chunk's positions [H, J] are those of another."""
+    return any(other.shape == chunk_rad.shape and np.abs(other - chunk_rad).max() <= TOLERANCE_RAD for other in others)
 
 
 def _progress(plans, console):
@@ -127,39 +140,34 @@ def _progress(plans, console):
 
 def _compared(walk, said, made):
     """Make one plan again: -> row; `made` keeps those made from the node's own inputs, by origin, for the ones that go on with them."""
-    made_from, why = said['made_from'], []
+    made_from, why, plan, chunk_rad = said['made_from'], [], None, None
     walk.go_to(made_from)
     previous = made.get(made_from['previous_s'])
     if made_from['previous_s'] is not None and previous is None:
         why.append('the plan before it was not heard')
     try:
-        observation = walk.observe()
+        observation, handover = walk.observe()
         why += differences(made_from, observation, walk.engine.history.cameras)
-        far_rad = _difference_rad(walk, said, observation, previous)
+        plan = walk.plan(observation, said, previous)
+        chunk_rad = None if plan is None else walk.chunk(plan, handover)
     except NotReady as missing:
-        observation, far_rad = None, np.inf
         why.append(f'offline {missing}')
-    own_rad = far_rad if not why else np.inf
+    remade = plan
     if why:
         try:
-            own = observation_of(made_from, walk.pictures(numbers(made_from['observation']['picture_stamp_s'])))
-            own_rad = _difference_rad(walk, said, own, previous)
+            remade = walk.plan(observation_of(made_from, walk.pictures(numbers(made_from['observation']['picture_stamp_s']))), said, previous)
         except KeyError as missing:
+            remade = None
             why.append(str(missing.args[0]))
-    made[said['origin_s']] = walk.planner.previous
-    return {'now_s': made_from['now_s'], 'why': why, 'rad': far_rad, 'remade_rad': own_rad}
+    made[said['origin_s']] = remade
+    return {'now_s': made_from['now_s'], 'why': why, 'rad': _difference_rad(said, plan), 'remade_rad': _difference_rad(said, remade),
+            'chunk_rad': chunk_rad}
 
 
-def _difference_rad(walk, said, observation, previous):
-    """Make a plan and hold it against the live one: -> differences of positions [T, J]; inf where it is refused or of another length"""
+def _difference_rad(said, plan):
+    """Hold a plan against the live one: -> differences of positions [T, J]; inf where it was refused or is of another length"""
     live_rad = numbers(said['position_rad'])
-    try:
-        plan = walk.plan(observation, said, previous)
-    except NoSafeCandidate:
-        return np.full_like(live_rad, np.inf)
-    if plan.position_rad.shape != live_rad.shape:
-        return np.full_like(live_rad, np.inf)
-    return np.abs(plan.position_rad - live_rad)
+    return np.full_like(live_rad, np.inf) if plan is None or plan.position_rad.shape != live_rad.shape else np.abs(plan.position_rad - live_rad)
 
 
 def differences(made_from, observation, cameras):
@@ -169,25 +177,32 @@ def differences(made_from, observation, cameras):
     for row in np.flatnonzero(far_rad > SAME_RAD):
         why.append(f'joints at {observation.offset_s[row]:+g} s differ by {far_rad[row]:.2g} rad')
     had_s = numbers(seen['picture_stamp_s'])
-    for row, camera in np.argwhere(np.abs(had_s - observation.picture_stamp_s) > SAME_S):
+    for row, camera in np.argwhere(~np.isclose(had_s, observation.picture_stamp_s, rtol=0, atol=SAME_S)):     # both may be -inf
         why.append(f'{cameras[camera]} at {observation.offset_s[row]:+g} s: had the picture of {had_s[row, camera]:.3f} s, '
                    f'the bag has one of {observation.picture_stamp_s[row, camera]:.3f} s by then')
-    for name in ('level', 'picture_level'):
+    for name in ('sensors', 'level', 'picture_level', 'sensor_level'):
         offline = getattr(observation, name)
-        if offline is not None and name in seen and np.abs(numbers(seen[name]) - offline).max() > SAME_RAD and not why:
-            why.append(f'{name} differs')
+        if offline is not None and not why and not np.allclose(numbers(seen[name]), offline, rtol=SAME_RAD, atol=SAME_RAD):
+            why.append(f'{name} differ by {np.abs(numbers(seen[name]) - offline).max():.2g}')
     return why
 
 
 def _figures(rows):
-    """Put rows together: -> dict"""
-    largest = [float(np.max(row['rad'])) for row in rows]
-    same = [number for number, row in enumerate(rows) if not row['why']]
+    """Put rows together: -> dict; None for a difference that is no number, because a plan was refused"""
+    largest, remade = ([float(np.max(row[name])) for row in rows] for name in ('rad', 'remade_rad'))
+    same = [value for value, row in zip(largest, rows) if not row['why']]
     finite = np.concatenate([np.ravel(row['rad']) for row in rows if np.isfinite(row['rad']).all()] or [np.zeros(0)])
-    remade = [float(np.max(row['remade_rad'])) for row in rows]
-    return {'plans': len(rows), 'tolerance_rad': TOLERANCE_RAD, 'same_inputs': len(same), 'agree': sum(value <= TOLERANCE_RAD for value in largest),
-            'largest_rad': max(largest, default=0.0), 'rms_rad': float(np.sqrt(np.mean(finite ** 2))) if len(finite) else 0.0,
-            'same_inputs_largest_rad': max((largest[number] for number in same), default=0.0),
-            'remade_agree': sum(value <= TOLERANCE_RAD for value in remade), 'remade_largest_rad': max(remade, default=0.0),
-            'others': [{'now_s': row['now_s'], 'largest_rad': largest[number], 'remade_rad': remade[number], 'why': row['why'] or ['another plan was chosen']}
-                       for number, row in enumerate(rows) if row['why'] or largest[number] > TOLERANCE_RAD]}
+    others = [{'now_s': row['now_s'], 'largest_rad': _told(far), 'remade_rad': _told(again), 'why': row['why'] or ['another plan was chosen']}
+              for row, far, again in zip(rows, largest, remade) if row['why'] or far > TOLERANCE_RAD]
+    return {'plans': len(rows), 'tolerance_rad': TOLERANCE_RAD, 'same_inputs': len(same), 'agree': _agreeing(largest),
+            'largest_rad': _told(max(largest, default=0.0)), 'rms_rad': float(np.sqrt(np.mean(finite ** 2))) if len(finite) else 0.0,
+            'same_inputs_agree': _agreeing(same), 'same_inputs_largest_rad': _told(max(same, default=0.0)),
+            'remade_agree': _agreeing(remade), 'remade_largest_rad': _told(max(remade, default=0.0)), 'others': others}
+
+
+def _agreeing(largest_rad):
+    return sum(value <= TOLERANCE_RAD for value in largest_rad)
+
+
+def _told(value):
+    return value if np.isfinite(value) else None

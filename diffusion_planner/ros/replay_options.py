@@ -42,7 +42,7 @@ def chosen(given, robot=None):
         player[name] = str(locate(player[name]).expanduser().resolve())
     recording, player['player'] = open_checked(player)
     with recording:
-        planner = planner_values(recording, model_config(player['model']))
+        planner = planner_values(recording, model_config(player['model']), load_mapping(player['map'])[0])
     planner |= {'model': player['model'], 'robot': str(locate(robot or robot_file(player['map'])))}
     return {name: value for name, value in player.items() if value != ''}, planner
 
@@ -97,6 +97,8 @@ def rosbag2_trouble(recording):
         return 'but ros2 bag is not installed'
     if any(track.restamp for track in recording.present):
         return 'but a camera has a clock of its own (stamps: log), which it cannot mend'
+    if len({track.topic for track in recording.present}) < len({(track.topic, track.to) for track in recording.present}):
+        return 'but a topic is needed under two names, which it cannot give it'
     if recording.clock_ahead_s() > DRIFT_S and '/clock' not in recording.bag.topics:
         return f'but header stamps are up to {recording.clock_ahead_s():.1f} s from log times, by which it sets /clock, and the bag has no /clock'
     return ''
@@ -104,27 +106,34 @@ def rosbag2_trouble(recording):
 
 def rosbag2_command(recording, values):
     """Write the command line of `ros2 bag play`: what the node needs, where it listens, and a /clock that fits the stamps: -> list of str"""
-    tracks = recording.present
-    moved = [f'{track.topic}:={track.to}' for track in tracks if track.topic != track.to]
+    topics = dict.fromkeys(track.topic for track in recording.present)
+    moved = [f'{topic}:={to}' for topic, to in dict.fromkeys((track.topic, track.to) for track in recording.present) if topic != to]
     own_clock = recording.clock_ahead_s() > DRIFT_S
     command = ['ros2', 'bag', 'play', str(recording.path), '--rate', f'{values["rate"]:g}', '--disable-keyboard-controls']
     command += [] if own_clock else ['--clock', str(CLOCK_HZ)]
     command += ['--start-offset', f'{values["start_s"]:g}'] if values['start_s'] else []
     command += ['--playback-duration', f'{values["duration_s"]:g}'] if values['duration_s'] else []
-    command += ['--topics', *(track.topic for track in tracks), *(['/clock'] if own_clock else [])]
+    command += ['--topics', *topics, *(['/clock'] if own_clock else [])]
     return command + (['--remap', *moved] if moved else [])
 
 
-def planner_values(recording, model):
-    """Choose what the planner's parameters must be for a bag: -> name to value"""
+def planner_values(recording, model, mapping):
+    """Choose what the planner's parameters must be for a bag: -> name to value. Raises ReplayError."""
     found = {'use_sim_time': True, 'autostart': True, 'shadow': True}
-    sizes = {track.topic: picture_size(recording, track.topic) for track in recording.tracks.values() if track.role == 'camera'}
+    sizes = {track.topic: picture_size(recording, track.topic) for track in recording.tracks if track.role == 'camera'}
     if len(set(sizes.values())) > 1:
         told = ', '.join(f'{topic} {columns}x{rows}' for topic, (rows, columns) in sizes.items())
         raise ReplayError(f'{recording.path}: pictures of different sizes, {told}; expected one size, as the node takes')
     for rows, columns in sizes.values():
         found |= {'camera_size': f'{columns}x{rows}'} if (rows, columns) != tuple(model.picture_shape[:2]) else {}
-    return found | ({'compressed': True} if any(track.to.endswith('/compressed') for track in recording.tracks.values()) else {})
+    found |= {'compressed': True} if any(track.to.endswith('/compressed') for track in recording.tracks) else {}
+    sensors = {track.name: sensor_entry(mapping.sensors[track.name], recording) for track in recording.tracks if track.role == 'sensor'}
+    return found | ({'sensors': json.dumps(sensors)} if sensors else {})      # on one line, which is YAML, too
+
+
+def sensor_entry(sensor, recording):
+    """Write down where a sensor is for the node, whose messages arrive with stamps that it can use: -> {'topic', 'type', 'fields'}"""
+    return {'topic': sensor.topic, 'type': recording.bag.topics[sensor.topic].type, 'fields': list(sensor.fields)}
 
 
 def picture_size(recording, topic):

@@ -160,8 +160,9 @@ class SimArm:
         """Publish what is due at this physics step, and what a fault kept back until now."""
         steps, settings, now_s = self.env.steps - self._begun, self.env.settings, self.env.now_s
         if steps % settings.joint_every == 0:
-            self._publish('joint_states', self.faults['joint_states'].take(self._joint_state(), now_s))
+            # Without a stamp, it is dated by what comes around it, and must not seem late.
             self._told['reward'].publish(Float32(data=self.env.reward()))
+            self._publish('joint_states', self.faults['joint_states'].take(self._joint_state(), now_s))
         if steps % settings.frame_every == 0:
             self._last_picture = self._picture()
             self._publish('camera', self.faults['camera'].take(self._last_picture, now_s))

@@ -55,18 +55,18 @@ class TorchBackend(Judging):
 
     @torch.no_grad()
     def encode(self, observation, goal):
-        """Encode the context and what is rewarded in it; every picture is encoded once in its life. -> Context"""
-        latent = self._latents(observation)
+        """Encode the context and what is rewarded in it; every picture is encoded once in its life: -> Context. Raises ValueError."""
+        latent, felt = self._latents(observation), torch.tensor(readings(observation, self.layout.sensors), device=self.device)
         motion = torch.tensor(np.concatenate([observation.position_rad, observation.velocity_rad_s], 1), dtype=torch.float32)
-        tokens = self.network.normalizer(torch.cat([motion.to(self.device), latent, self._felt(observation)], 1))[None]
+        tokens = self.network.normalizer(torch.cat([motion.to(self.device), latent, felt], 1))[None]
         origin, (known, level, doubt, distrust) = tokens[:, -1], self._levels(observation)
         offset_s = torch.tensor(observation.offset_s, dtype=torch.float32, device=self.device)[None]
         # A token at level 1 is pure noise by definition; the value behind it must not leak through.
         tokens = add_noise(tokens, torch.zeros_like(tokens), level)
-        for camera, own in enumerate(self.layout.picture_of(camera) for camera in range(self.layout.cameras)):
-            tokens[..., own] *= signal(doubt[..., camera])[..., None]
-        for number, own in enumerate(self.layout.sensor_of(number) for number in range(len(self.layout.sensors))):
-            tokens[..., own] *= signal(distrust[..., number])[..., None]
+        for camera in range(self.layout.cameras):
+            tokens[..., self.layout.picture_of(camera)] *= signal(doubt[..., camera])[..., None]
+        for number in range(len(self.layout.sensors)):
+            tokens[..., self.layout.sensor_of(number)] *= signal(distrust[..., number])[..., None]
         told = (self._normal_position(goal),) if self.config.goal == 'position' else (self._seen(latent, doubt), torch.maximum(known, doubt.mean(-1)))
         guides, judge = [head.places(*told) for head in self.network.guides()], self.network.judge_head.places(*told)
         return Context(tokens, level, offset_s, origin, goal, guides, judge)
@@ -91,10 +91,6 @@ class TorchBackend(Judging):
         """
         blind = (doubt >= 1.0).repeat_interleave(self.layout.latent, -1)
         return torch.where(blind, self.network.normalizer.mean[self.layout.picture], latent)
-
-    def _felt(self, observation):
-        """Take the readings of an observation's sensors: -> [C, K]. Raises ValueError for one without, or with others."""
-        return torch.tensor(readings(observation, self.layout.sensors), dtype=torch.float32, device=self.device)
 
     def _normal_position(self, goal):
         """Bring the goal to network space: -> [1, 1, J]"""

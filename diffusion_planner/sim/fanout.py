@@ -6,6 +6,7 @@ import pickle
 import re
 import secrets
 import signal
+import socket
 import tempfile
 import traceback
 from collections import deque
@@ -17,9 +18,11 @@ from multiprocessing.connection import wait
 HERE = 'local'           # in place of an address: a ray of this machine's own, started for the work and ended with it
 ATTEMPTS = 3             # at an item whose process dies
 OBJECT_STORE_BYTES = 256 * 2**20
+ANSWER_S = 5.0           # within which a cluster answers
 # Of a ray of our own: nobody is told of it, it listens on the loopback alone, and only to who knows this run's word.
 # (On Linux ray looks for an address that others can reach, and refuses 127.0.0.1, unless it is told that there are no others.)
 ALONE = {'RAY_USAGE_STATS_ENABLED': '0', 'RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER': '0', 'RAY_AUTH_MODE': 'token'}
+JOINED = {'RAY_USAGE_STATS_ENABLED': '0', 'RAY_NUM_REDIS_GET_RETRIES': '1'}      # ray's own 20 take a quarter of an hour to fail
 
 
 class FanOutError(ValueError):
@@ -173,8 +176,8 @@ def _attempt_there(function, item, folder):
 @contextmanager
 def _cluster(address, workers):
     """Start a ray, or join one, until the work is done: -> module ray"""
-    alone = {**ALONE, 'RAY_AUTH_TOKEN': _word()} if address == HERE else {'RAY_USAGE_STATS_ENABLED': '0'}
-    with _environment(alone), tempfile.TemporaryDirectory(prefix='ray-', ignore_cleanup_errors=True) as folder:
+    alone = {**ALONE, 'RAY_AUTH_TOKEN': _word()}
+    with _environment(alone if address == HERE else JOINED), tempfile.TemporaryDirectory(prefix='ray-', ignore_cleanup_errors=True) as folder:
         import ray
         own = {'num_cpus': workers, 'include_dashboard': False, 'object_store_memory': OBJECT_STORE_BYTES, '_temp_dir': folder}
         try:
@@ -185,9 +188,13 @@ def _cluster(address, workers):
 
 
 def _connect(ray, address, **own):
+    """Start or join a ray. Raises FanOutError, at once where nobody answers."""
     try:
+        if ':' in address:
+            host, _, port = address.removeprefix('ray://').rpartition(':')
+            socket.create_connection((host.strip('[]'), int(port)), ANSWER_S).close()
         ray.init(address, log_to_driver=False, logging_level='ERROR', configure_logging=False, **own)
-    except (OSError, RuntimeError, ValueError) as error:      # what ray raises where there is no cluster, or one of another version
+    except (OSError, OverflowError, RuntimeError, ValueError, ImportError) as error:      # what ray raises of clusters of another version, too
         raise FanOutError(f'--ray: got {address!r} ({_last_line(error)}), expected a ray cluster that can be joined') from error
 
 

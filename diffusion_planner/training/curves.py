@@ -8,7 +8,7 @@ import numpy as np
 COLOURS = ('#004488', '#bb5566', '#ddaa33', '#228833', '#66ccee', '#aa4499', '#777777', '#997700')
 FONT = {'font.size': 10, 'axes.titlesize': 11, 'axes.titlelocation': 'left', 'axes.titleweight': 'bold', 'legend.fontsize': 8.5,
         'axes.spines.top': False, 'axes.spines.right': False}
-COLUMNS, DPI, PANEL_INCHES = 4, 90, (3.6, 2.7)
+COLUMNS, DPI, PANEL_INCHES = 4, 90, (3.6, 3.0)
 WINDOW = 0.05      # of a curve, for its running mean
 # What is no loss: shares told right, how many tokens a batch had, and the probes on held-out data.
 APART = ('right', 'fill', '_cm', '_rad')
@@ -78,6 +78,9 @@ def _panel(axis, stage, found):
     for colour, (name, (step, value)) in zip(COLOURS * 2, found.items()):
         axis.plot(step, value, color=colour, alpha=0.25, linewidth=0.8)
         axis.plot(step, smoothed(value), color=colour, linewidth=1.6, label=name)
-    axis.set(title=stage, xlabel='step', yscale='log')
+    lowest, highest = (bound([bound(value) for _, value in found.values()]) for bound in (min, max))
+    # Decades label nothing within a factor of three.
+    axis.set(title=stage, yscale='log' if 0 < 3 * lowest < highest else 'linear')
+    axis.set_xlabel('step', loc='right')
     axis.grid(axis='y', color='#e8e8e8')
-    axis.legend(frameon=False, ncols=2 if len(found) > 4 else 1)
+    axis.legend(frameon=False, ncols=min(3, len(found)), loc='upper center', bbox_to_anchor=(0.5, -0.12))

@@ -3,10 +3,10 @@
 Every process draws the whole batch from the same random numbers and computes its own share of the rows; gradients are averaged.
 So losses and weights are those of one process, up to the order of sums.
 """
+import atexit
 import contextlib
 import datetime
 import os
-import sys
 import zlib
 
 import torch
@@ -32,6 +32,7 @@ def find_processes(device=None):
     except ModuleNotFoundError:
         raise ProcessesError(f'WORLD_SIZE: got {os.environ["WORLD_SIZE"]}, expected 1 where accelerate is not installed') from None
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+    atexit.register(accelerator.end_training)      # not before: one process may train twice, and joins the others only once
     if launched and accelerator.num_processes == 1 and 'MASTER_ADDR' in os.environ:
         raise ProcessesError('accelerate launch: got 1 process, expected several: without GPUs it starts them only with --multi_gpu')
     return Processes(accelerator, device)
@@ -119,10 +120,4 @@ class Processes:
     def wait(self):
         """Wait until all processes are here."""
         if self.count > 1:
-            sys.stdout.flush()
             self.accelerator.wait_for_everyone()
-
-    def part(self):
-        """Leave the others in peace at the end."""
-        if self.accelerator:
-            self.accelerator.end_training()

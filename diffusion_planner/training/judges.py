@@ -21,9 +21,11 @@ from diffusion_planner.nets.heads import FlawedHead
 from diffusion_planner.nets.strangeness import Strangeness
 from diffusion_planner.nets.world_model import WorldModel
 from diffusion_planner.runtime import checkpoint
-from diffusion_planner.training import calibration, denoising, flaw, imagined, transition
+from diffusion_planner.training import calibration, curves, denoising, flaw, identity, imagined, transition
 from diffusion_planner.training.batches import reward_losses
+from diffusion_planner.training.distributed import Processes
 from diffusion_planner.training.representation import PostureSampler, draw_episodes
+from diffusion_planner.training.run import RunError, keep, spun_off
 from diffusion_planner.training.trainer import Job
 
 HARD_SHARE = 0.5       # weight of imagined postures in the loss of a head that learns from them
@@ -33,25 +35,27 @@ HALF = ('encoder.', 'decoder.', 'guide_head.', 'judge_head.', 'panel.', 'transit
         'familiarity.net.', 'inverse_dynamics.', 'terminal_head.')   # what keeps its precision: the denoiser, and every limit
 
 
-def train_judges(config_path, data, out, resume=True):
-    """Train the guards of the model in `out` and write them into it. Raises ModelError, ConfigError and StoreError."""
+def train_judges(config_path, data, out, resume=True, processes=None):
+    """Train the guards of the model in `out` and write them into it. Raises ModelError, ConfigError, StoreError and RunError."""
     from diffusion_planner import config as configuration
     from diffusion_planner.training.config import TrainingConfig
     settings = configuration.load(TrainingConfig, config_path)
-    job = JudgesJob(settings, Path(data), Path(out), resume)
+    job = JudgesJob(settings, Path(data), Path(out), resume, processes)
     job.imagine()
     job.panel()
     job.transition()
     job.genuineness()
     job.flaw()
-    job.finish()
+    if job.processes.main:
+        job.finish()
+    job.processes.wait()
 
 
 class JudgesJob(Job):
     """One run: the finished model with room for its guards, and a method per stage."""
 
-    def __init__(self, settings, data, out, resume):
-        super().__init__(settings, data, out, resume, torch.device('cpu'))
+    def __init__(self, settings, data, out, resume, processes=None):
+        super().__init__(settings, data, out, resume, torch.device('cpu'), processes or Processes(device='cpu'))
         before, self.config = checkpoint.load(out)
         wanted = dataclasses.replace(before.config, panel=PANEL, transition=True, transition_width=TRANSITION_WIDTH,
                                      genuineness=True, strangeness=True)
@@ -62,7 +66,7 @@ class JudgesJob(Job):
         self._encode()
         self.windows = Windows(self.episodes, settings.model.context_offset_s, settings.model.horizon_s)
         self.window_tokens = denoising.WindowTokens(self.windows, self.model, self.latent, self.device)
-        self.sampler, self.numpy = PostureSampler(self.episodes), np.random.default_rng((settings.seed, 13))
+        self.sampler, self.of_model = PostureSampler(self.episodes), identity.of_weights(self.model.denoiser)
         third = len(self.halves['guide']) // PANEL
         # Each member of the panel leaves out another third of what the first head saw; the judge's half stays its own.
         self.own = [np.delete(self.halves['guide'], slice(index * third, (index + 1) * third)) for index in range(PANEL)]
@@ -72,28 +76,36 @@ class JudgesJob(Job):
         """Encode every picture once and keep the latents beside the run's state, under the encoder's own name."""
         encoder = hashlib.sha256(b''.join(value.numpy().tobytes() for value in self.model.encoder.state_dict().values())).hexdigest()
         path = self.work / f'latent_{encoder[:12]}_{len(self.episodes)}.pt'
-        if not path.exists():
+        if self.processes.main and not path.exists():
             from rich.progress import track
             parts = []
             for shard in track(self.episodes.paths, 'encoding pictures'):
                 pixels = torch.from_numpy(store.read_pictures(shard))
                 parts += [encode_views(self.model.encoder, part) for part in pixels.split(512)]
-            torch.save(torch.cat(parts), path)
+            keep(torch.cat(parts), path)
+        self.processes.wait()
         self.latent = torch.load(path, weights_only=True)
+
+    def _run(self, name, modules, stage, **more):
+        return super()._run(name, modules, stage, denoiser=self.of_model, **more)
 
     def imagine(self):
         """Make rollouts of both halves, and of held-out episodes for scoring."""
         from rich.progress import Progress
         path = self.work / 'imagined.pt'
         plan = {'guide': (self.halves['guide'], 80), 'judge': (self.halves['judge'], 80), 'held_out': (self.held_out, 40)}
-        if not (self.resume and path.exists()):
+        if self.processes.main and not (self.resume and path.exists()):
             with Progress() as progress:
                 bar = progress.add_task('imagining', total=sum(rounds for _, rounds in plan.values()))
                 made = {name: vars(imagined.imagine(self, self.model.guide_head, episodes, rounds, seed=index,
                                                     progress=lambda: progress.advance(bar)))
                         for index, (name, (episodes, rounds)) in enumerate(plan.items())}
-            torch.save(made, path)
-        self.imagined = {name: imagined.Rollouts(**parts) for name, parts in torch.load(path, weights_only=True).items()}
+            keep({'of_model': self.of_model, **made}, path)
+        self.processes.wait()
+        made = torch.load(path, weights_only=True)
+        if made.pop('of_model', self.of_model) != self.of_model:
+            raise RunError(f'{path}: imagined by another model than {self.out}; use --no-resume')
+        self.imagined = {name: imagined.Rollouts(**parts) for name, parts in made.items()}
         for name, made in self.imagined.items():
             print(f'imagined, {name}: {len(made.far)} far tokens, {made.reward.mean():.1%} rewarded')
 
@@ -106,12 +118,12 @@ class JudgesJob(Job):
             for name in heads:
                 run.modules[name].load_state_dict(self._fresh(name))
 
-        def loss(_generator):
-            total, figures = 0.0, {}
+        def loss(generator):
+            total, figures, random = 0.0, {}, spun_off(generator)
             for name, head in run.modules.items():
                 half = 'judge' if name == 'judge' else 'guide'
                 episodes = self.halves['judge'] if name == 'judge' else self.own[int(name[5:])]
-                value, more = self._head_loss(name, head, episodes, self.imagined[half])
+                value, more = self._head_loss(name, head, episodes, self.imagined[half], random)
                 total, figures = total + value, figures | more
             return total, figures
         run.train(loss, self.writer)
@@ -121,8 +133,9 @@ class JudgesJob(Job):
     def _kept_judge(self):
         """Keep the judge as it was before it saw anything imagined, as a yardstick; it is not shipped. -> RewardHead"""
         path, head = self.work / 'plain_judge.pt', copy.deepcopy(self.model.judge_head)
-        if not path.exists():
-            torch.save(head.state_dict(), path)
+        if self.processes.main and not path.exists():
+            keep(head.state_dict(), path)
+        self.processes.wait()
         head.load_state_dict(torch.load(path, weights_only=True))
         return head
 
@@ -134,14 +147,15 @@ class JudgesJob(Job):
         head = type(self.model.guide_head)(self.model.layout.joints, self.model.layout.cameras * self.model.config.latent)
         return head.state_dict()
 
-    def _head_loss(self, name, head, episodes, made):
+    def _head_loss(self, name, head, episodes, made, random):
         """Loss on play, and on imagined postures of these episodes against pictures of other instants."""
-        random, batch = self.numpy, self.settings.panel.batch // 4
-        episode = draw_episodes(self.sampler, episodes, random, batch)
-        value, figures = reward_losses(self, self.sampler, name, head, episode, self._pictures(episode, int(random.integers(1, 4))), random)
+        batch = self.settings.panel.batch // 4
+        own, episode = self.processes.own(batch), draw_episodes(self.sampler, episodes, random, batch)
+        value, figures = reward_losses(self, self.sampler, name, head, episode, self.pictures(episode, int(random.integers(1, 4)), random)[own], random)
         allowed = self._rows_of(name, episodes, made)
         rows = allowed[torch.from_numpy(random.integers(0, len(allowed), batch))]
-        hard = self._imagined_loss(head, made.episode[rows].numpy(), made.far[rows], made.reward[rows])
+        latent = self.pictures(made.episode[rows].numpy(), int(random.integers(1, 4)), random)
+        hard = self._imagined_loss(head, latent[own], made.far[rows[own]], made.reward[rows[own]])
         return value + HARD_SHARE * hard, {f'{name}_bce': figures[f'{name}_bce'], f'{name}_hard': hard.item()}
 
     def _rows_of(self, name, episodes, made):
@@ -151,14 +165,14 @@ class JudgesJob(Job):
             self._allowed[name] = torch.from_numpy(np.flatnonzero(np.isin(made.episode.numpy(), episodes)))
         return self._allowed[name]
 
-    def _pictures(self, episode, count):
+    def pictures(self, episode, count, random):
         """Latents of random pictures of episodes: -> [B, count, V Z]"""
         first, length = self.episodes.frame_start[episode], np.diff(self.episodes.frame_start)[episode]
-        frames = first[:, None] + (self.numpy.random((len(episode), count)) * length[:, None]).astype(int)
+        frames = first[:, None] + (random.random((len(episode), count)) * length[:, None]).astype(int)
         return self.latent[torch.from_numpy(frames)]
 
-    def _imagined_loss(self, head, episode, far, target):
-        place, width = head.places(self._pictures(episode, int(self.numpy.integers(1, 4))))
+    def _imagined_loss(self, head, latent, far, target):
+        place, width = head.places(latent)
         position = far[:, self.model.layout.position]
         logit = head(position, torch.zeros(len(far)), place, width)
         return binary_cross_entropy_with_logits(logit, target)
@@ -172,7 +186,8 @@ class JudgesJob(Job):
                  for name, episodes in (('train', self.train_set), ('held_out', self.held_out))}
 
         def loss(generator):
-            value, right = transition.transition_loss(run.modules['transition'], pairs['train'], run.stage.batch, self.numpy, generator)
+            value, right = transition.transition_loss(run.modules['transition'], pairs['train'], run.stage.batch, spun_off(generator), generator,
+                                                      self.processes.own(run.stage.batch))
             return value, {'loss': value.item(), 'right': right.item()}
         run.train(loss, self.writer)
         self.model.transition.load_state_dict(run.average['transition'].state_dict())
@@ -184,20 +199,19 @@ class JudgesJob(Job):
         run = self._run('genuineness', {'genuineness': self.model.genuineness}, self.settings.genuineness)
         fake = {name: self._steps(self.imagined[part]) for name, part in (('train', 'guide'), ('held_out', 'held_out'))}
 
-        def pair(part, count):
+        def pairs(part, count, random):
             near, far, gap_s = fake[part]
-            rows = torch.from_numpy(self.numpy.integers(0, len(near), count))
-            return near[rows], far[rows], gap_s[rows]
+            rows = torch.from_numpy(random.integers(0, len(near), count))
+            return self.pairs[part].with_gaps(gap_s[rows], random), (near[rows], far[rows], gap_s[rows])
 
-        def loss(_generator):
-            made = pair('train', run.stage.batch)
-            value, right = transition.told_apart(run.modules['genuineness'], self.pairs['train'].with_gaps(made[2], self.numpy), made)
+        def loss(generator):
+            real, made = pairs('train', run.stage.batch, spun_off(generator))
+            value, right = transition.told_apart(run.modules['genuineness'], real, made, self.processes.own(run.stage.batch))
             return value, {'loss': value.item(), 'right': right.item()}
         run.train(loss, self.writer)
         self.model.genuineness.load_state_dict(run.average['genuineness'].state_dict())
-        made = pair('held_out', 4096)
         with torch.no_grad():
-            _, right = transition.told_apart(self.model.genuineness, self.pairs['held_out'].with_gaps(made[2], self.numpy), made)
+            _, right = transition.told_apart(self.model.genuineness, *pairs('held_out', 4096, np.random.default_rng(7)))
         self.told_apart = float(right)
         print(f'genuineness: {right:.1%} of held-out steps told apart')
 
@@ -215,7 +229,8 @@ class JudgesJob(Job):
         torch.manual_seed(self.settings.seed + 200)
         self.flawed = FlawedHead(self.model.layout.joints, self.model.layout.cameras * self.model.config.latent)
         run = self._run('flaw', {'flawed': self.flawed}, self.settings.flaw)
-        run.train(lambda _generator: flaw.flaw_loss(self, run.modules['flawed'], self.halves['guide'], run.stage.batch, self.numpy), self.writer)
+        run.train(lambda generator: flaw.flaw_loss(self, run.modules['flawed'], self.halves['guide'], run.stage.batch, spun_off(generator)),
+                  self.writer)
         self.flawed.load_state_dict(run.average['flawed'].state_dict())
         flaw.report(self, self.flawed)
 
@@ -291,4 +306,4 @@ class JudgesJob(Job):
         path = self.out / checkpoint.FLAW_FILE
         save_file({name: value.half() if value.is_floating_point() else value for name, value in self.flawed.state_dict().items()}, path)
         path.chmod(0o644)   # safetensors writes for its owner alone
-        print(f'{self.out}: judges written')
+        print(f'{self.out}: judges written; {curves.draw(self.work, self.work / "loss.png")}')

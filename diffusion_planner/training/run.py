@@ -154,7 +154,7 @@ class Run:
         try:
             state = torch.load(self.path, map_location=self.device, weights_only=True)
             before = state.get('identity')
-        except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, pickle.UnpicklingError) as error:
+        except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, pickle.UnpicklingError) as error:
             raise self._unreadable(error) from None
         if before is None:
             print(f'{self.path}: older than the checks of what a run belongs to; taken as it is')

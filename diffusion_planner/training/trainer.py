@@ -20,7 +20,7 @@ from diffusion_planner.training.batches import HeadBatches, RepresentationBatche
 from diffusion_planner.training.config import TrainingConfig
 from diffusion_planner.training.distributed import Processes, find_processes
 from diffusion_planner.training.places import find_places
-from diffusion_planner.training.run import Run, RunError, keep, spun_off
+from diffusion_planner.training.run import Run, keep, spun_off
 
 
 def train(config_path, data, out, resume=True, stage='all', device=None):
@@ -37,7 +37,6 @@ def train(config_path, data, out, resume=True, stage='all', device=None):
             train_judges(config_path, data, out, resume, processes)
         else:
             _train_stages(Job(settings, Path(data), Path(out), resume, processes.device, processes), stage)
-    processes.part()
 
 
 def _train_stages(job, stage):
@@ -52,8 +51,9 @@ def _train_stages(job, stage):
         print(f'{name}: {(time.monotonic() - started) / 60:.1f} minutes')
         if stage == name:
             break
-    if stage in ('all', 'denoiser'):
+    if stage in ('all', 'denoiser') and job.processes.main:
         job.finish()
+    job.processes.wait()
 
 
 class Job:
@@ -155,15 +155,14 @@ class Job:
         """Encode every picture once; the latents of all stages to come."""
         self._motion_normalizer()
         path = self.work / 'latent.pt'
-        if path.exists() and path.stat().st_mtime > (self.work / 'representation.pt').stat().st_mtime:
-            self.latent = torch.load(path, weights_only=True)
-        else:
+        if self.processes.main and not (path.exists() and path.stat().st_mtime > (self.work / 'representation.pt').stat().st_mtime):
             latents = []
             for shard in self.episodes.paths:
                 pixels = torch.from_numpy(store.read_pictures(shard))
                 latents += [encode_views(self.model.encoder, part.to(self.device)).cpu() for part in pixels.split(512)]
-            self.latent = torch.cat(latents)
-            keep(self.latent, path)
+            keep(torch.cat(latents), path)
+        self.processes.wait()
+        self.latent = torch.load(path, weights_only=True)
         layout = self.model.layout
         self.model.normalizer.mean[layout.picture] = self.latent.mean(0).to(self.device)
         self.model.normalizer.spread[layout.picture] = self.latent.std(0).clamp_min(1e-3).to(self.device)
@@ -225,4 +224,4 @@ class Job:
         checkpoint.save(self.out, self.model, planning, {
             'settings': configuration.to_mapping(self.settings), 'episodes': len(self.episodes),
             'parameters': {name: parameter_count(module) for name, module in self.model.named_children()}})
-        print(f'{self.out}: written')
+        print(f'{self.out}: written; {curves.draw(self.work, self.work / "loss.png")}')

@@ -12,7 +12,7 @@ PROGRAM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', '
 OPTIONS = ('--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-sync',
            '--disable-component-update', '--disable-dev-shm-usage', '--disable-extensions', '--remote-debugging-pipe',
            '--host-resolver-rules=MAP * ~NOTFOUND', '--proxy-server=127.0.0.1:9')     # whatever should ask for a host gets none
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0       # of a busy machine
 
 
 class Browser:
@@ -64,7 +64,7 @@ class Browser:
         self.ask('Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1, mobile=width < 700)
         self.ask('Emulation.setEmulatedMedia', media='print' if paper else '', features=[
             {'name': 'prefers-color-scheme', 'value': 'dark' if dark else 'light'}])
-        self.ask('Page.navigate', url=path.as_uri())
+        self.ask('Page.navigate', url=path.resolve().as_uri())
         if not any(item['method'] == 'Page.loadEventFired' for item in self.events):
             self._until(lambda item: item.get('method') == 'Page.loadEventFired')
 

@@ -13,9 +13,10 @@ STILL = np.zeros(1)
 
 def remembered(wrench_s=(), gripper_s=(), **how):
     """A history of joints from 0 to 10 s; the wrench reads (10 t, -t), the gripper t."""
-    history = History(1, (), (-1.0, -0.5, 0.0), memory_s=20.0, sensors=SENSORS, sensor_fresh_s=0.2, sensor_blind_s=1.2, **how)
+    history = History(1, ('camera',), (-1.0, -0.5, 0.0), memory_s=20.0, sensors=SENSORS, sensor_fresh_s=0.2, sensor_blind_s=1.2, **how)
     for stamp_s in np.arange(0.0, 10.01, 0.1):
         history.append(JointReading(stamp_s, STILL, STILL))
+    history.append(Frame(0.0, 'camera', np.zeros((2, 2, 3), np.uint8)))
     for stamp_s in wrench_s:
         assert history.append(SensorReading(stamp_s, 'wrench', np.array([10.0, -1.0]) * stamp_s))
     for stamp_s in gripper_s:
@@ -64,7 +65,7 @@ def test_old_and_repeated_stamps_are_no_news_and_a_new_episode_forgets():
         history.append(SensorReading(9.5, 'thermometer', np.zeros(1)))
     history.clear()
     history.append(JointReading(11.0, STILL, STILL))
-    assert history.missing() == ['readings of wrench', 'readings of gripper']
+    assert history.missing() == ['pictures of camera', 'readings of wrench', 'readings of gripper']
 
 
 def test_a_history_without_sensors_says_nothing_of_them():

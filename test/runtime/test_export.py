@@ -24,9 +24,10 @@ GRAPHS = {'places', 'conditions', 'imagine', 'far', 'fill', 'judge_far', 'pictur
 
 
 def save(folder, seed=0):
-    """Write a small model of random weights with two cameras: -> folder"""
+    """Write a small model of random weights with two cameras and a wrench: -> folder"""
     torch.manual_seed(seed)
-    network = WorldModel(ModelConfig(JOINTS.joint_names, ('left', 'right'), (96, 96, 3), latent=4, width=16, depth=1, heads=2))
+    network = WorldModel(ModelConfig(JOINTS.joint_names, ('left', 'right'), (96, 96, 3), latent=4, width=16, depth=1, heads=2,
+                                     sensors=(('wrench', 6),)))
     checkpoint.save(folder, network, {'typicality': TYPICALITY}, {'steps': 3})
     return folder
 

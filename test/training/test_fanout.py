@@ -1,4 +1,5 @@
 """Work shared by processes and by ray: the same results, lost workers made good, errors passed on, nothing left behind."""
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -6,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ HOLD = '''
 import sys
 import test_fanout
 from diffusion_planner.sim import fanout
-list(fanout.run(test_fanout.hold, [sys.argv[1]], workers=3, ray=fanout.HERE))
+list(fanout.run(test_fanout.hold, [(sys.argv[1], int(sys.argv[2]))], workers=3, ray=fanout.HERE))
 '''
 
 
@@ -57,20 +59,25 @@ def die_until(item):
     return count
 
 
-def hold(path):
-    """Tell by a file what ray this is, and keep one of its workers busy until the end."""
+def hold(item):
+    """Tell by a file what ray this is, and keep one of its workers busy as long as a process lives: (path, process id)"""
     import ray
+    path, process = item
     Path(f'{path}.part').write_text(json.dumps([ray.get_runtime_context().gcs_address, os.environ['RAY_AUTH_TOKEN']]))
     os.replace(f'{path}.part', path)
-    time.sleep(600)
+    with suppress(ProcessLookupError):
+        while True:
+            os.kill(process, 0)
+            time.sleep(0.2)
 
 
 @pytest.fixture(scope='module')
 def program(tmp_path_factory):
     """A program with a ray of its own, two of whose workers have nothing to do: -> process, [address, word]"""
-    pytest.importorskip('ray')
+    if importlib.util.find_spec('ray') is None:      # without importing it: it reads what is meant for it only then
+        pytest.skip('ray is not installed')
     told = tmp_path_factory.mktemp('ray') / 'told'
-    process = subprocess.Popen([sys.executable, '-c', HOLD, str(told)], start_new_session=True, stderr=subprocess.DEVNULL,
+    process = subprocess.Popen([sys.executable, '-c', HOLD, str(told), str(os.getpid())], start_new_session=True, stderr=subprocess.DEVNULL,
                                env={**os.environ, 'PYTHONPATH': str(Path(__file__).parent)})       # where its workers find this file
     until = time.monotonic() + 120
     while not told.exists():
@@ -159,6 +166,7 @@ def test_episodes_are_the_same_but_for_the_time_they_take(address, tmp_path):
 
 def test_an_interrupted_program_leaves_no_ray_behind(program):
     process, _ = program
+
     def family():
         lines = subprocess.run(['ps', '-e', '-o', 'sid=,args='], capture_output=True, text=True, check=True).stdout.splitlines()
         return [line for line in lines if line.split()[0] == str(process.pid) and 'defunct' not in line]
@@ -174,10 +182,11 @@ def test_an_interrupted_program_leaves_no_ray_behind(program):
 @pytest.mark.parametrize('arguments, expected', [
     (['compare', '--ray', 'cluster'], "--ray: got 'cluster', expected nothing, auto, or the address"),
     (['demos', '--ray', 'http://here:1'], "--ray: got 'http://here:1'"),
+    (['demos', '--ray', '127.0.0.1:9', '--out', '{folder}'], "--ray: got '127.0.0.1:9' ([Errno 111] Connection refused), expected a ray cluster"),
     (['audit', '--maze', 'large', '--ray'], "--ray: got 'local' with --maze"),
 ])
-def test_names_what_is_wrong_with_an_address(capsys, arguments, expected):
-    assert cli.main(arguments) == 2
+def test_names_what_is_wrong_with_an_address(capsys, tmp_path, arguments, expected):
+    assert cli.main([argument.format(folder=tmp_path) for argument in arguments]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and expected in lines[0]
 

@@ -18,8 +18,8 @@ def test_training_ends_in_a_folder_that_loads(data, tmp_path):
 
 
 def test_training_goes_on_where_it_stopped(data, tmp_path):
-    short = SETTINGS | {'denoiser': SETTINGS['denoiser'] | {'steps': 2}}
-    trainer.train(write(tmp_path, short), data, tmp_path / 'model')
+    trainer.train(write(tmp_path, SETTINGS), data, tmp_path / 'model', stage='familiarity')
+    assert not (tmp_path / 'model/training/denoiser.pt').exists()
     before = (tmp_path / 'model/training/representation.pt').read_bytes()
     trainer.train(write(tmp_path, SETTINGS), data, tmp_path / 'model')
     assert (tmp_path / 'model/training/representation.pt').read_bytes() == before    # finished stages are not trained again
