@@ -34,7 +34,7 @@ sim: setup
 	$(BIN)/diffusion-planner sim $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python $(if $(strip $(ARGS)),-m pytest $(ARGS),test/halves.py)
 
 build: setup
 	$(BIN)/python -m colcon build --packages-select diffusion_planner $(ARGS)

@@ -50,7 +50,7 @@ setup(
         'export': ['torch', 'onnx', 'onnxscript', 'onnxruntime'],      # to export one
         'benchmark': ['gymnasium', 'gymnasium-robotics', 'mujoco'],
         'gpu': ['torch', 'onnxruntime-gpu'],                  # in place of onnxruntime, which has the same files; a CUDA torch: see the Makefile
-        'test': ['pytest', 'hypothesis'],
+        'test': ['pytest', 'pytest-xdist', 'hypothesis'],
     },
     entry_points={'console_scripts': [
         'diffusion-planner = diffusion_planner.cli:main',

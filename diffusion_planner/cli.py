@@ -56,7 +56,7 @@ def demos(out: Annotated[Path, typer.Option(help='Folder for the episodes; those
 def train(config: Annotated[Path, typer.Argument(help='Training configuration, YAML.')] = Path('config/panda_reach.yaml'),
           data: Data = Path('data/panda_reach'), out: Annotated[Path, typer.Option(help='Model folder to write.')] = Path(DEFAULT_MODEL),
           resume: Annotated[bool, typer.Option(help='Go on where the last run stopped.')] = True,
-          stage: Annotated[str, typer.Option(help='all, representation, heads or denoiser.')] = 'all'):
+          stage: Annotated[str, typer.Option(help='all; representation, heads, familiarity or denoiser: up to there; or judges.')] = 'all'):
     """Train a model from recorded episodes."""
     from diffusion_planner.training.trainer import train as run
     run(config, data, out, resume, stage)

@@ -49,11 +49,12 @@ def _line(world, robot, camera, seed, seconds):
 
 
 def write_bag(path, storage='mcap', episodes=None, speed=1.0, joint_names=None, leave_out=(), change=lambda topic, stamp_s, message: message,
-              compression=None):
+              compression=None, more=None):
     """Write episodes as the simulator's play publishes them: -> path of the bag
 
     storage: mcap or sqlite3. speed: simulated seconds per second of the log. leave_out: topics that are not there. change: what becomes
     of a message before it is written: a message, or None for one that got lost. compression: None, or 'file', 'message' or 'storage'.
+    more: further topics, name to (type, function of the stamp_s -> message), written with every joint state.
     """
     from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
     store, path = typestore(), Path(path)
@@ -62,13 +63,22 @@ def write_bag(path, storage='mcap', episodes=None, speed=1.0, joint_names=None, 
     if compression:
         writer.set_compression(CompressionMode[compression.upper()], CompressionFormat.ZSTD)
     with writer:
-        connections = {topic: writer.add_connection(topic, kind, typestore=store) for topic, kind in TOPICS.items() if topic not in leave_out}
-        for stamp_s, topic, message in messages(line_episodes() if episodes is None else episodes, names):
+        kinds = {topic: kind for topic, kind in TOPICS.items() if topic not in leave_out} | {topic: kind for topic, (kind, _) in (more or {}).items()}
+        connections = {topic: writer.add_connection(topic, kind, typestore=store) for topic, kind in kinds.items()}
+        for stamp_s, topic, message in _with(more or {}, messages(line_episodes() if episodes is None else episodes, names)):
             message = change(topic, stamp_s, message) if topic in connections else None
             if message is not None:
                 received_ns = RECEIVED_NS + round((stamp_s - FIRST_S) / speed * 1e9)
-                writer.write(connections[topic], received_ns, store.serialize_cdr(message, TOPICS[topic]))
+                writer.write(connections[topic], received_ns, store.serialize_cdr(message, kinds[topic]))
     return path
+
+
+def _with(more, rows):
+    """Add the messages of further topics to those of play."""
+    for stamp_s, topic, message in rows:
+        if topic == '/joint_states':
+            yield from ((stamp_s, name, make(stamp_s)) for name, (_, make) in more.items())
+        yield stamp_s, topic, message
 
 
 TOPICS = {'/clock': 'rosgraph_msgs/msg/Clock', '/episode': 'std_msgs/msg/UInt32', '/camera/image': 'sensor_msgs/msg/Image',
@@ -132,6 +142,13 @@ def _target(target_m, stamp_s):
                  scale=vector(diameter, diameter, diameter), color=colour, lifetime=_make('builtin_interfaces/msg/Duration', sec=0, nanosec=0),
                  frame_locked=False, points=[], colors=[], texture_resource='', texture=nothing, uv_coordinates=[], text='',
                  mesh_resource='', mesh_file=file, mesh_use_embedded_materials=False)
+
+
+def wrench(stamp_s, force, torque):
+    """Make a geometry_msgs/WrenchStamped: force, torque [3]"""
+    vector = typestore().types['geometry_msgs/msg/Vector3']
+    return _make('geometry_msgs/msg/WrenchStamped', header=header(stamp_s, 'tool'),
+                 wrench=_make('geometry_msgs/msg/Wrench', force=vector(*map(float, force)), torque=vector(*map(float, torque))))
 
 
 def _make(kind, **fields):

@@ -99,7 +99,7 @@ def _messages(store, robot, views, kind, seconds, rate_hz):
         header = types['std_msgs/msg/Header'](_time(types, stamp_s), 'camera')
         position_rad = np.array(robot.home_rad) + 0.3 * np.sin(0.5 * stamp_s)
         yield stamp_s, '/joint_states', types['sensor_msgs/msg/JointState'](header, list(robot.joint_names), position_rad, none, none)
-        yield stamp_s, '/reward', types['std_msgs/msg/Float32'](float(stamp_s % 10 > 8))
+        yield stamp_s, '/reward', types['std_msgs/msg/Float32'](float(stamp_s % 2 > 1))
         if stamp_s >= shown / rate_hz:
             yield stamp_s, '/camera/image', _image(types, header, views[shown % len(views)], kind)
             shown += 1

@@ -13,7 +13,7 @@ from diffusion_planner.data import mapping as mappings
 from diffusion_planner.data import store
 from diffusion_planner.data.bags import open_bag
 from diffusion_planner.data.ingest_episodes import Cutter
-from diffusion_planner.data.ingest_streams import Feed
+from diffusion_planner.data.ingest_feed import Feed
 
 STATE = 'ingest_state.json'
 

@@ -7,7 +7,7 @@ import numpy as np
 from diffusion_planner.data.bags import BagError
 from diffusion_planner.data.ingest_streams import Stream, reject
 from diffusion_planner.data.mapping import service_topic
-from diffusion_planner.messages import MessageError, fit, is_blank, read_image, read_joint_state
+from diffusion_planner.messages import MessageError, fit, is_blank, read_image, read_joint_state, read_vector
 
 BEYOND_RAD = 1.0       # joints farther beyond their ranges than this are no measurement; the node says the same
 PART = re.compile(r'(\w+)(?:\[(\d+)(?::(\d+))?\])?')
@@ -96,12 +96,7 @@ def joint_reader(bag, topic, robot):
 
 def number_reader(bag, topic, fields):
     """Read numbers at field paths: data -> [K] float64, finite"""
-    def read(data):
-        values = read_numbers(bag.decode(topic, data), fields)
-        if not np.isfinite(values).all():
-            raise MessageError(f'{", ".join(fields)}: got {values.tolist()}, expected finite numbers')
-        return values
-    return read
+    return lambda data: read_vector(bag.decode(topic, data), fields)
 
 
 def field_reader(bag, split):
@@ -151,16 +146,6 @@ def read_call(data):
         return struct.unpack_from('B', data, 4)[0] in CALL_BEGINS
     except struct.error:
         raise MessageError(f'data: got {len(data)} bytes, expected a service event') from None
-
-
-def read_numbers(message, fields):
-    """Read numbers of a message: read_numbers(message, ['wrench.force.x', 'data[0:3]']) -> [K] float64. Raises MessageError."""
-    try:
-        return np.concatenate([np.atleast_1d(np.asarray(pick(message, path), np.float64)) for path in fields])
-    except (TypeError, ValueError) as error:
-        if isinstance(error, MessageError):
-            raise
-        raise MessageError(f'{", ".join(fields)}: no numbers') from None
 
 
 def pick(message, path):

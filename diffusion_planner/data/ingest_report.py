@@ -1,14 +1,20 @@
 """What was found in bags: a report that is written as JSON."""
 import json
+import re
 
 import numpy as np
 
 SECOND_NS = 1_000_000_000
 FORMAT = 'diffusion_planner/ingest_report/1'
+PAIR = re.compile(r'\[\s+([-+.\de]+),\s+([-+.\de]+)\s+\]')
 
 
 def rounded(value, digits=4):
     return None if value is None else round(float(value), digits)
+
+
+def counted(count, name):
+    return f'{count} {name}{"s" * (count != 1)}'
 
 
 def episode_line(episode, begin_ns, why, mapping):
@@ -68,10 +74,10 @@ def warnings(told, mapping):
         for name, topic in bag['topics'].items():
             found += [f'{bag["path"]}: {name}: {text}' for text in _oddities(name, topic)]
         if bag['clock_restarts']:
-            found.append(f'{bag["path"]}: the clock was set back {bag["clock_restarts"]} times: episodes end there')
+            found.append(f'{bag["path"]}: the clock was set back {counted(bag["clock_restarts"], "time")}: episodes end there')
         if bag['dated_by'] == 'log time':
             found.append(f'{bag["path"]}: joint states have no stamps: everything is dated by log times')
-        found += [f'{bag["path"]}: {count} episodes left out: {reason}' for reason, count in bag['left_out'].items()]
+        found += [f'{bag["path"]}: {counted(count, "episode")} left out: {reason}' for reason, count in bag['left_out'].items()]
         found += [] if bag['episodes'] else [f'{bag["path"]}: no episode']
     return found + (['nothing is rewarded: such data trains no reward'] if mapping.reward.kind == 'none' else [])
 
@@ -79,11 +85,12 @@ def warnings(told, mapping):
 def _oddities(name, topic):
     if not topic['messages']:
         return ['no message']
-    found = [f'{topic["gaps"]} gaps, the largest {topic["largest_gap_s"]:.2f} s: episodes end there'] if topic['gaps'] else []
+    gaps = counted(topic['gaps'], 'gap')
+    found = [f'{gaps}, the largest {topic["largest_gap_s"]:.2f} s: episodes end there'] if topic['gaps'] else []
     for key, text in (('unstamped', 'without a stamp, dated by log times'), ('reordered', 'in the wrong order, sorted'), ('duplicates', 'twice, left out'),
                       ('too_late', 'too late to be sorted, left out')):
-        found += [f'{topic[key]} messages {text}'] if topic[key] else []
-    return found + [f'{count} messages rejected: {reason}' for reason, count in topic['rejected'].items()]
+        found += [f'{counted(topic[key], "message")} {text}'] if topic[key] else []
+    return found + [f'{counted(count, "message")} rejected: {reason}' for reason, count in topic['rejected'].items()]
 
 
 def why_nothing(told):
@@ -95,4 +102,5 @@ def why_nothing(told):
 
 def write(report, folder):
     """Write ingest_report.json into a folder."""
-    (folder / 'ingest_report.json').write_text(json.dumps(report, indent=1, allow_nan=False) + '\n')
+    text = json.dumps(report, indent=1, allow_nan=False)
+    (folder / 'ingest_report.json').write_text(PAIR.sub(r'[\1, \2]', text) + '\n')      # a gap is one line, not four

@@ -3,7 +3,7 @@ from collections import Counter
 
 from diffusion_planner.data.ingest import ingest
 
-OTHER_CLOCK_S = 1e6       # log times and stamps so far apart are of different clocks: simulated time, mostly
+OTHER_CLOCK_S = 1e6       # log times and stamps so far apart are of other clocks: simulated time, mostly
 
 
 def run(paths, map_path, out):
@@ -29,7 +29,7 @@ def show(report):
     for bag in report['bags']:
         table = Table(title=f'{bag["path"]}: {len(bag["episodes"])} episodes', title_justify='left')
         for column in ('topic', 'messages', 'rate [Hz]', 'gap [s]', 'offset [s]', 'spread [s]', 'rejected'):
-            table.add_column(column, justify='left' if column == 'topic' else 'right')
+            table.add_column(column, justify='left' if column == 'topic' else 'right', overflow='fold')
         for topic in bag['topics'].values():
             table.add_row(*_row(topic))
         console.print(table)
@@ -46,6 +46,6 @@ def _row(topic):
     offset = topic['clock_offset_s']
     spread = ('', '') if offset['median'] is None else (f'{offset["median"]:.3f}', f'{offset["p95"] - offset["p05"]:.3f}')
     if offset['median'] is not None and abs(offset['median']) > OTHER_CLOCK_S:
-        spread = 'other clock', spread[1]
+        spread = 'other', ''
     rate = '' if topic['rate_hz'] is None else f'{topic["rate_hz"]:g}'
     return topic['topic'], str(topic['messages']), rate, f'{topic["largest_gap_s"]:.2f}', *spread, str(sum(topic['rejected'].values()))

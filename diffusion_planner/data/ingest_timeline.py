@@ -3,6 +3,7 @@ BAGS = 8                  # panels; more would not be looked at
 INPUT, GAP, EPISODES, REWARDED = '#4c78a8', '#e45756', ('#9aa5b1', '#cdd3da'), '#54a24b'
 ROW_INCHES, PANEL_INCHES, WIDTH_INCHES = 0.32, 1.0, 10.0
 NARROWEST = 0.001         # of the axis: what is shorter would not be seen
+MANY_GAPS = 100           # drawn wider than they are, they would hide what is between
 
 
 def draw(report, path):
@@ -50,5 +51,6 @@ def _input(axes, row, topic, begin_s, least_s):
     edges = [topic['first_s'], *(edge for gap in topic['gap_spans_s'] for edge in gap), topic['last_s']]
     there = [(first - begin_s, max(last - first, least_s)) for first, last in zip(edges[::2], edges[1::2])]
     axes.broken_barh(there, (row - 0.3, 0.6), color=INPUT, linewidth=0)
-    gaps = [(first - begin_s, max(last - first, least_s)) for first, last in topic['gap_spans_s']]
+    widened_s = least_s if len(topic['gap_spans_s']) < MANY_GAPS else 0.0
+    gaps = [(first - begin_s, max(last - first, widened_s)) for first, last in topic['gap_spans_s']]
     axes.broken_barh(gaps, (row - 0.08, 0.16), color=GAP, linewidth=0)

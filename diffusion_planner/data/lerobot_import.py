@@ -17,13 +17,14 @@ SLACK_RAD = 0.1                      # beyond the limits, for encoders and for l
 SHARD, SHARD_BYTES = 100, 2 ** 27    # episodes per shard, or pictures, whichever is reached first
 
 
-def load(folder, out, robot, mapping=lerobot_mapping.Mapping()):
+def load(folder, out, robot, mapping=None):
     """Read a dataset into a new data folder, which appears once it is complete: -> Loaded
 
     Raises LeRobotError for a dataset that is not whole, not of this robot, or not in the units of the mapping.
     """
     out, part = new_folder(out)
     dataset = read(folder)
+    mapping = mapping or lerobot_mapping.Mapping()
     columns = lerobot_mapping.resolve(dataset, mapping, robot)
     _check_files(dataset, columns)
     reader = Reader(dataset, columns, mapping, robot)
@@ -141,7 +142,7 @@ class Reader:
         position_rad, velocity_rad_s = grid.between(position_rad, place), grid.between(velocity_rad_s, place)
         command_rad = (grid.between(self._joints(table, self.columns.action, self.columns.action_index, where), place)
                        if self.columns.action else np.concatenate([position_rad[1:], position_rad[-1:]]))
-        sensors = {name: grid.between(_numbers(table, feature, where), place) for name, feature in self.columns.sensors.items()}
+        sensors = {name: grid.between(self._numbers(table, feature, where), place) for name, feature in self.columns.sensors.items()}
         made = Episode(episode.get('seed', episode['episode_index']), (np.arange(len(place)) / self.joint_hz).astype(np.float32),
                        position_rad, velocity_rad_s, command_rad, self._reward(episode, table, where)[grid.newest(place)],
                        self._terminal(table, stamp_s, len(place), where), (np.arange(len(frame_place)) / self.camera_hz).astype(np.float32),
@@ -163,10 +164,13 @@ class Reader:
         self._check_limits(position_rad, where)
         if self.columns.velocity:
             return position_rad, self._joints(table, self.columns.velocity, self.columns.velocity_index, where)
-        return position_rad, np.gradient(position_rad.astype(np.float64), stamp_s, axis=0).astype(np.float32)
+        return position_rad, _slope(position_rad, stamp_s)
 
     def _joints(self, table, feature, index, where):
-        return _numbers(table, feature, where)[:, index] * self.factor
+        return self._numbers(table, feature, where)[:, index] * self.factor
+
+    def _numbers(self, table, feature, where):
+        return _numbers(table[feature], int(np.prod(self.dataset.features[feature]['shape'])), f'{where}: {feature}')
 
     def _check_limits(self, position_rad, where):
         low, high = np.array(self.robot.position_min_rad), np.array(self.robot.position_max_rad)
@@ -181,7 +185,7 @@ class Reader:
         """Read the reward of each frame's own state: LeRobot has that of the state which the action leads to."""
         if not self.columns.reward:
             return np.zeros(len(table), np.float32)
-        reward = _numbers(table, self.columns.reward, where)[:, 0]
+        reward = self._numbers(table, self.columns.reward, where)[:, 0]
         if self.mapping.reward_above is not None:
             reward = (reward > self.mapping.reward_above).astype(np.float32)
         if reward.min() < 0 or reward.max() > 1:
@@ -191,7 +195,7 @@ class Reader:
 
     def _terminal(self, table, stamp_s, count, where):
         terminal = np.zeros(count, bool)
-        done = _numbers(table, self.columns.done, where)[:, 0] > 0.5 if self.columns.done else np.arange(len(stamp_s)) == len(stamp_s) - 1
+        done = self._numbers(table, self.columns.done, where)[:, 0] > 0.5 if self.columns.done else np.arange(len(stamp_s)) == len(stamp_s) - 1
         terminal[np.minimum(np.ceil(stamp_s[done] * self.joint_hz - grid.EXACT).astype(int), count - 1)] = True
         return terminal
 
@@ -217,16 +221,21 @@ class Reader:
         return self.open[feature][1]
 
 
-def _numbers(table, feature, where):
+def _slope(position_rad, stamp_s):
+    """Differentiate positions, at the ends too by a parabola: -> velocity_rad_s [N, J]"""
+    return np.gradient(position_rad.astype(np.float64), stamp_s, axis=0, edge_order=min(2, len(stamp_s) - 1)).astype(np.float32)
+
+
+def _numbers(column, size, where):
     """Read a column as numbers: -> [N, K] float32"""
     import pyarrow
-    column = table[feature].combine_chunks()
-    values = column if not pyarrow.types.is_nested(column.type) else column.flatten()
+    column = column.combine_chunks()
+    values = column.flatten() if pyarrow.types.is_nested(column.type) else column
     try:
-        values = values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(table), -1)
+        values = values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), size)
     except (ValueError, TypeError):
-        raise LeRobotError(f'{where}: {feature}: got {column.type}, expected equally many numbers in every frame') from None
+        raise LeRobotError(f'{where}: got {len(values)} values of type {column.type} in {len(column)} frames, expected {size} numbers in each') from None
     if not np.isfinite(values).all():
-        raise LeRobotError(f'{where}: {feature}: got a number that is missing or not finite in frame '
+        raise LeRobotError(f'{where}: got a number that is missing or not finite in frame '
                            f'{int(np.argmin(np.isfinite(values).all(1)))}, expected numbers only')
     return values

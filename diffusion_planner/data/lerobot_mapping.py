@@ -11,11 +11,13 @@ from diffusion_planner.data.lerobot import IMAGES, LeRobotError, names_of
 UNITS = {'rad': 1.0, 'deg': np.pi / 180}
 STATE, VELOCITY, ACTION, REWARD, DONE = 'observation.state', 'observation.velocity', 'action', 'next.reward', 'next.done'
 NUMBERS = 'float', 'int', 'bool'
+NONE = 'none'      # in place of a feature: do without, even where the usual one is there
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """What `diffusion-planner from-lerobot` does with a dataset; a feature that is left out is found by its usual name.
+    """What `diffusion-planner from-lerobot` does with a dataset; a feature that is left out is found by its usual name,
+    `none` instead of one leaves it unused.
 
     joints: the robot's joint -> its name in the dataset. cameras, sensors: name of ours -> feature; none: all there are.
     Without velocity positions are differentiated; without an action the next measured position is the command.
@@ -107,8 +109,8 @@ def resolve(dataset, mapping, robot):
 
 
 def _find(dataset, wanted, usual, notes, otherwise):
-    """Return the feature that is wanted, or the usual one where it is there, or None with a note of what is done instead."""
-    if wanted is not None or usual in dataset.features:
+    """Return the feature that is wanted, or the usual one where it is there; or None, with a note of what is done instead."""
+    if wanted != NONE and (wanted is not None or usual in dataset.features):
         return _feature(dataset, wanted or usual)
     notes.append(f'no {usual}: {otherwise}')
     return None
@@ -138,7 +140,7 @@ def _joints(dataset, name, mapping, robot, notes):
     missing = [theirs for joint, theirs in wanted.items() if index[joint] is None]
     if missing:
         raise LeRobotError(f'{dataset.folder}: {name} has no joint {missing[0]!r}; there are {", ".join(names)}; if these are joints of '
-                           f'{robot.name}, say which is which with --joints')
+                           f'{robot.name}, say which is which with --joints' + ('; "action: none" in --map does without' if name == ACTION else ''))
     left = [theirs for position, theirs in enumerate(names) if position not in index.values()]
     if left and name == mapping.state:
         notes.append(f'left out of {name}, not joints of {robot.name}: {", ".join(left)}')

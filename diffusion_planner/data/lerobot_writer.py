@@ -43,9 +43,10 @@ class Parquet:
     """A parquet file whose size is known while it is written; what is written at once can be read at once."""
 
     def __init__(self, path, schema):
+        import pyarrow
         import pyarrow.parquet
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.sink = open(path, 'wb')
+        self.sink = pyarrow.OSFile(str(path), 'wb')
         # A picture that is shown in several frames is stored once: the dictionary must have room for all of an episode.
         self.writer = pyarrow.parquet.ParquetWriter(self.sink, schema, compression='snappy', dictionary_pagesize_limit=256 * MB)
 

@@ -2,10 +2,9 @@
 from dataclasses import dataclass
 
 from diffusion_planner.evaluation.bag_page_html import join, known, number, tag
-from diffusion_planner.evaluation.bag_page_svg import (RIGHT_PX, Axis, Frame, axis, line, log_axis, mark, path, rectangle, svg, tight,
-                                                       words)
+from diffusion_planner.evaluation.bag_page_svg import RIGHT_PX, Axis, Frame, axis, dots, line, log_axis, mark, path, rectangle, svg, tight, words
 
-NARROW_PX, WIDE_PX, FULL_PX = 328, 500, 1040      # a phone of 360 px, half a desktop page, a whole one
+NARROW_PX, WIDE_PX, FULL_PX = 296, 488, 1016      # within a card on a phone of 360 px, on half a desktop page, on a whole one
 MARKS = ('circle', 'square', 'triangle', 'diamond')
 LANE_PX = 24
 ROOM_PX = 7      # for a mark of its own; closer together they are dots
@@ -177,15 +176,15 @@ def _thinned(frame, stamps):
 
 
 def _dots(frame, series, threshold):
-    """Draw a curve over time as marks, the worst of each place where there are more than the picture has room for."""
+    """Draw a curve over time as marks; where there are more than the picture has room for, as dots, the worst of each place."""
     places = {}
     for x, y, *_ in series.points():
         at = round(frame.px(x) / 2)
         places[at] = max(places.get(at, (x, y)), (x, y), key=lambda point: point[1])
-    kind = MARKS[series.style % 4] if len(places) < frame.width / ROOM_PX else 'dot'
-    beyond = [threshold is not None and y > threshold for _, y in places.values()]
-    return join([mark(frame.px(x), frame.py(y), kind, 'alarm' if far else series.class_, f'{series.name}: {number(y)} at {number(x, 4)} s')
-                 for (x, y), far in zip(places.values(), beyond)])
+    shown = [(frame.px(x), frame.py(y), threshold is not None and y > threshold, f'{series.name}: {number(y)} at {number(x, 4)} s') for x, y in places.values()]
+    if len(shown) < frame.width / ROOM_PX:
+        return join(mark(x, y, MARKS[series.style % 4], 'alarm' if beyond else series.class_, tip) for x, y, beyond, tip in shown)
+    return join(dots([(x, y) for x, y, beyond, _ in shown if beyond == wanted], class_) for wanted, class_ in ((False, series.class_), (True, 'alarm')))
 
 
 def bars(rows, x_label, reference=None, high=None):

@@ -85,9 +85,9 @@ def number(value, digits=3):
     return f'{value:,.{max(places, 0)}f}'.replace(',', ' ').replace('-', '−')
 
 
-def brief(value):
+def brief(value, digits=3):
     """Write a figure as short as it is, for ticks: 0.5, not 0.500."""
-    text = number(value)
+    text = number(value, digits)
     return text.rstrip('0').rstrip('.') if '.' in text and 'e' not in text else text
 
 
@@ -114,9 +114,8 @@ def _joined(values, unit, digits):
     """Write figures in the unit that suits the largest of them."""
     most = max((abs(value) for value in values if known(value)), default=0)
     name, size = next(((finer, size) for finer, size, until in FINER.get(unit, ()) if most < until and (most or finer == '%')), (unit, 1.0))
-    if name == '%':
-        digits = 2 if most < 0.1 else digits
-    return [f'{number(value / size, digits)} {name}'.rstrip() if known(value) else '–' for value in values]
+    write = (lambda value: brief(value, 2 if most < 0.1 else digits)) if name == '%' else (lambda value: number(value, digits))
+    return [f'{write(value / size)} {name}'.rstrip() if known(value) else '–' for value in values]
 
 
 def duration(seconds):

@@ -56,7 +56,7 @@ svg .halo{paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin
 .whisker{stroke:var(--c);stroke-width:1.6;opacity:.75}
 .mark{fill:var(--c);stroke:var(--card);stroke-width:1}
 .mark.cross,.mark.tick{fill:none;stroke:var(--c);stroke-width:2.4}
-.mark.dot{stroke:none}
+.dots{fill:none;stroke:var(--c);stroke-width:4;stroke-linecap:round}
 .bar,.area{fill:var(--c,var(--c0))}
 .count{fill:var(--faint);opacity:.28}
 .ideal{stroke:var(--faint);stroke-width:1.5;stroke-dasharray:3 4}
@@ -87,15 +87,16 @@ thead th{background:var(--shade);border-top:0;white-space:normal}
 .pictures figcaption{font-size:15px;line-height:1.3;margin:4px 0 0}
 .marker{stroke:var(--ink)}.marker.late{stroke-dasharray:5 3}
 footer{color:var(--faint);padding-bottom:32px}
-@media (min-width:760px){
-.narrow{display:none}.wide{display:block}
+@media (min-width:700px){
 h1{font-size:32px}section{padding:24px 26px}
 .charts{grid-template-columns:1fr 1fr}.charts .full{grid-column:1/-1}
 ol.checks{grid-template-columns:1fr 1fr}
+.full .narrow svg{max-width:680px}
 }
+@media (min-width:1104px){.narrow{display:none}.wide{display:block}}
 @media print{
 body{background:#fff;font-size:11pt}nav{display:none}section{border:0;border-top:1px solid #bbb;border-radius:0;padding:10px 0;margin:0}
-.narrow{display:none}.wide{display:block}.charts{grid-template-columns:1fr 1fr}.charts .full{grid-column:1/-1}
+.charts{grid-template-columns:1fr 1fr}.charts .full{grid-column:1/-1}
 h2,h3,figcaption{break-after:avoid}tr,li,.pictures figure{break-inside:avoid}.scroll{overflow:visible}
 details::details-content{content-visibility:visible!important;display:block!important}
 }

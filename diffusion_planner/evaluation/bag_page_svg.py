@@ -133,7 +133,12 @@ def path(points, class_, close=False):
 
 
 MARKS = {'circle': 'M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0Z', 'square': 'M-3.6-3.6h7.2v7.2h-7.2Z', 'triangle': 'M0-5L4.6 3.5H-4.6Z',
-         'diamond': 'M0-5.2L5.2 0L0 5.2L-5.2 0Z', 'cross': 'M-4-4L4 4M4-4L-4 4', 'tick': 'M0-6V6', 'dot': 'M-2 0a2 2 0 1 0 4 0a2 2 0 1 0-4 0Z'}
+         'diamond': 'M0-5.2L5.2 0L0 5.2L-5.2 0Z', 'cross': 'M-4-4L4 4M4-4L-4 4', 'tick': 'M0-6V6'}
+
+
+def dots(points, class_):
+    """Draw many points [(x, y)] in one element."""
+    return tag('path', d=''.join(f'M{_short(x)} {_short(y)}h0' for x, y in points), class_=f'dots {class_}') if points else Markup('')
 
 
 def mark(x, y, kind, class_, tip=None):

@@ -68,11 +68,15 @@ def _thresholds(check, unit):
     return f' · fails {side} {bad}' if warn == bad else f' · warns {side} {warn}, fails {side} {bad}'
 
 
+def _names(names):
+    return ', '.join(str(name) for name in names if name is not None) or '–'
+
+
 def _settings(report):
     """List how the report was made, beneath the verdict."""
     return {'Model weights (sha256)': worded(report, 'model', 'sha256')[:SHA_DIGITS],
-            'Cameras': ', '.join(map(str, listed(report, 'model', 'cameras'))) or '–',
-            'Joints': ', '.join(map(str, listed(report, 'bag', 'joint_names'))) or '–', 'Longest plan': measure(dig(report, 'model', 'horizon_s'), 's'),
+            'Cameras': _names(listed(report, 'model', 'cameras')),
+            'Joints': _names(listed(report, 'bag', 'joint_names')), 'Longest plan': measure(dig(report, 'model', 'horizon_s'), 's'),
             'Plans take over after': measure(dig(report, 'settings', 'lead_s'), 's'), 'Seed of the first plan': number(dig(report, 'settings', 'seed')),
             'With an objective': number(dig(report, 'settings', 'objective')), 'Intervals': '95 %, in brackets and as bands',
             'Rewarded share of the bag': ranged(dig(report, 'reward', 'rewarded_share'), 'share')}

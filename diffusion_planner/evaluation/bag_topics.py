@@ -7,7 +7,6 @@ from diffusion_planner.data import bags
 from diffusion_planner.data import ingest_inputs as inputs
 from diffusion_planner.data.mapping import service_topic
 from diffusion_planner.messages import MessageError, read_image, read_joint_state
-from diffusion_planner.records import SensorReading
 
 
 class EvaluationError(ValueError):
@@ -36,7 +35,7 @@ class Topics:
             raise EvaluationError(f'sensors: the mapping has {sorted(mapping.sensors) or "none"}, expected {missing[0]!r}, which the model was trained with')
         self.roles = self._roles(cameras, sensors)
         self.headed = {topic: bag.has_header(topic) for topic in self.roles}
-        self._readers = {topic: self._reader(topic, kind, name) for topic, (kind, name) in self.roles.items()}
+        self._readers = {topic: self._reader(topic, kind) for topic, (kind, _) in self.roles.items()}
         self._sizes, self._target = {}, None
 
     def _roles(self, cameras, sensors):
@@ -52,11 +51,9 @@ class Topics:
             raise EvaluationError(f'{self.bag.path}: topic {missing[0]} is not there, expected one of {", ".join(sorted(self.bag.topics)) or "none"}')
         return wanted
 
-    def _reader(self, topic, kind, name):
+    def _reader(self, topic, kind):
         """Make what reads a topic's raw messages, as ingest does: -> function of data, which raises MessageError"""
         bag, mapping = self.bag, self.mapping
-        if kind == 'sensor':
-            return inputs.number_reader(bag, topic, mapping.sensors[name].fields)
         if kind == 'reward':
             return inputs.number_reader(bag, topic, (mapping.reward.topic.field,)) if mapping.reward.topic else inputs.ball_reader(bag, topic)
         if kind == 'episodes':
@@ -109,11 +106,6 @@ class Topics:
             except MessageError:
                 return None
         return self._sizes[camera]
-
-    def sensed(self, message, now_s):
-        """Read a sensor's message: -> SensorReading, dated on receipt where it has no stamp"""
-        stamped = message.header_s and self.mapping.sensors[message.name].stamps == 'header'
-        return SensorReading(message.header_s if stamped else now_s, message.name, self.read(message))
 
     @property
     def hold_s(self):

@@ -71,9 +71,9 @@ class Walk:
         self._zero_s = self.clock.begin_s
         self.sensors = planner.model.sensors
         cycle = CycleSettings(shadow=True)
-        self.history = KeepingHistory(len(robot.joint_names), planner.cameras, planner.context_offset_s, keep=self._keep,
-                                      sensors=self.sensors)
-        self.inputs = make_inputs(self.history, robot, planner.picture_shape, SKEW_S, self.warnings.append, self.time, steady=self.time.now_s)
+        self.history = KeepingHistory(len(robot.joint_names), planner.cameras, planner.context_offset_s, keep=self._keep, sensors=self.sensors)
+        self.inputs = make_inputs(self.history, robot, planner.picture_shape, SKEW_S, self.warnings.append, self.time, steady=self.time.now_s,
+                                  sensors=topics.mapping.sensors)
         self.cycle = PlanningCycle(planner, robot, cycle, self.history)
         self.twin = Twin(planner, robot, goal)
         self.measures = Measures(planner, robot, self.twin.quiet_goal)
@@ -141,7 +141,7 @@ class Walk:
         self.inputs.take_image(message.name, image)
 
     def _take_sensor(self, message):
-        self.history.append(self.topics.sensed(message, self.time.seconds))
+        self.inputs.take_sensor(message.name, self.topics.read(message))
 
     def _take_reward(self, message):
         self._reward(message.header_s or self.time.seconds, self.topics.reward(message))

@@ -18,7 +18,7 @@ class Health:
     """Looks at one engine; every answer is a text, empty where there is nothing to say."""
 
     def __init__(self, engine):
-        self.engine, self.held, self.rivals, self.listeners = engine, {}, [], None
+        self.engine, self.held, self.rivals, self.mistyped, self.listeners = engine, {}, [], [], None
         self._behind_since_s = None
         self._missed, self._refused, self._jumps = Recent(RECENT_S), Recent(RECENT_S), engine.history.jumps
 
@@ -89,11 +89,11 @@ class Health:
         return {text.split(':')[0]: text for text in check_inputs(ages_s, limits_s)}
 
     def _faults_of_inputs(self):
-        """Say why the newest messages are dropped, and which cameras and sensors that are not required have never shown anything: -> texts"""
+        """Say why messages are dropped or not heard, and which cameras and sensors that are not required have never shown anything: -> texts"""
         sources, values, history = self.engine.inputs.sources, self.engine.values, self.engine.history
         optional = [*(() if values['require_all_cameras'] else history.cameras), *(() if values['require_sensors'] else history.sensors)]
         never = [f'{name}: nothing received' for name in optional if sources[name].stamp_s is None and not sources[name].fault]
-        return [f'{name} dropped: {source.fault}' for name, source in sources.items() if source.fault] + never
+        return [f'{name} dropped: {source.fault}' for name, source in sources.items() if source.fault] + self.mistyped + never
 
     def _company(self):
         """Say who else, or nobody, is at the trajectory topic: -> texts"""

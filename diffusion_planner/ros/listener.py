@@ -52,8 +52,14 @@ class Listener:
         dropped = [f'{name.removesuffix(" dropped")}: {count}' for name, count in facts.items() if name.endswith(' dropped') and count != '0']
         return [f'{facts.get("plans", "0")} plans begun, {len(self.plans)} finished, {len(self.chunks)} chunks in shadow, '
                 f'{facts.get("deadline_misses", "0")} deadline misses',
-                f'refused: {facts.get("rejected", "0")}', *([f'inputs dropped: {"; ".join(dropped)}'] if dropped else [])]
+                f'refused: {facts.get("rejected", "0")}', *last_refusal(self.said), *([f'inputs dropped: {"; ".join(dropped)}'] if dropped else [])]
 
     def record(self):
         """-> {'plans', 'chunks', 'said', 'diagnostics'} for a file"""
         return {'plans': self.plans, 'chunks': self.chunks, 'said': self.said, 'diagnostics': self.facts}
+
+
+def last_refusal(said):
+    """Find the newest reason for a refusal in what a planner said of itself: -> list of one str, or of none"""
+    found = [text.partition('plan refused: ')[2] for text in said if 'plan refused: ' in text]
+    return [f'last refusal: {found[-1]}'] if found else []

@@ -18,7 +18,7 @@ from diffusion_planner.ros import parameters
 from diffusion_planner.ros.diagnostics import State
 from diffusion_planner.ros.engine import Engine, load_shipped
 from diffusion_planner.ros.outputs import RELIABLE, Plans, Standing, best_effort
-from diffusion_planner.ros.sensing import message_class
+from diffusion_planner.ros.sensing import message_class, mistyped
 from diffusion_planner.ros.spin import end, run_node
 from diffusion_planner.ros.timebase import SimulatedTime, WallTime
 from diffusion_planner.ros.wishes import locate, read_objective
@@ -205,6 +205,7 @@ class PlannerNode(LifecycleNode):
         if self.engine is not None:
             health = self.engine.health
             health.listeners, health.rivals = self.plans.listeners(), (rivals := self.plans.rivals())
+            health.mistyped = mistyped(self, self.engine.inputs.sensors)
             facts |= self.engine.facts() | {'trajectory subscribers': health.listeners, 'other trajectory publishers': ', '.join(rivals) or 'none'}
         self._standing.diagnose(self.get_parameter('model').value, facts, alarm=bool(rivals))
 

@@ -70,7 +70,7 @@ class PlayerNode(Node):
         if self.listener.state in ('', 'INACTIVE') or self.by == 'own' and not all(map(self._is_heard, self._outputs)):
             return
         self.get_logger().info(f'playing {self.recording.end_s - self.recording.begin_s:.1f} s of {self.recording.path} '
-                               f'{"by ros2 bag play" if self.by == "rosbag2" else "at"} rate {self.values["rate"]:g}')
+                               f'{"by ros2 bag play " * (self.by == "rosbag2")}at rate {self.values["rate"]:g}')
         self._wall_s = time.monotonic()
         (self._begin if self.by == 'own' else self._begin_rosbag2)()
 

@@ -127,9 +127,9 @@ class Recording:
         """Turn a log time into ROS time: between joint states in proportion, before the first and after the last at real pace."""
         log, ros = self._log_s, self._ros_s
         if log_s <= log[0]:
-            return float(ros[0] + log_s - log[0])
+            return float(ros[0] + (log_s - log[0]))     # the difference first: sums of seconds since 1970 cost digits
         if log_s >= log[-1]:
-            return float(ros[-1] + log_s - log[-1])
+            return float(ros[-1] + (log_s - log[-1]))
         after = bisect_left(log, log_s)
         share = (log_s - log[after - 1]) / (log[after] - log[after - 1])
         return float(ros[after - 1] + share * (ros[after] - ros[after - 1]))

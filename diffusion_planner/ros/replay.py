@@ -11,6 +11,7 @@ from diffusion_planner.evaluation.report import number
 from diffusion_planner.files import find
 from diffusion_planner.ros import domains, launching, replay_options
 from diffusion_planner.ros.children import ChildDied, running
+from diffusion_planner.ros.listener import last_refusal
 from diffusion_planner.ros.options import yaml_text
 from diffusion_planner.ros.parameters import PLANNER
 from diffusion_planner.ros.session import Interrupted, Interrupts
@@ -127,6 +128,7 @@ def summary(report):
     lines = [f'{"played":<16} {played["end_s"] - played["begin_s"]:.1f} s in {played["wall_s"]:.1f} s, by {played["player"]}',
              f'{"plans":<16} {facts.get("plans", "?")}, {report["finished"]} of them finished, {report["chunks"]} chunks in shadow',
              f'{"deadline misses":<16} {facts.get("deadline_misses", "?")}', f'{"refused":<16} {facts.get("rejected", "?")}']
+    lines += [f'{name:<16} {rest}' for name, _, rest in (text.partition(': ') for text in last_refusal(report['said']))]
     return lines + (compared_lines(report['comparison']) if 'comparison' in report else [])
 
 

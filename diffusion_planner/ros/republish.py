@@ -45,7 +45,7 @@ class Converter:
 
     def __init__(self, bag, topic):
         self.bag, self.topic, self.kind = bag, topic, find_class(bag.topics[topic].type)
-        store, msgtype = bags._store(*bag.topics[topic][1:4])      # TODO
+        store, msgtype = bags._store(*bag.topics[topic][1:4])
         self.as_is = layout(self.kind) == bag_layout(store.fielddefs, msgtype)
 
     def __call__(self, data):

@@ -54,6 +54,12 @@ def read_sources(text, wanted):
     return found
 
 
+def mistyped(node, sources):
+    """Say which sensors' topics carry messages of another type than the parameter says, which nobody would hear: -> texts"""
+    carried = [(name, source, info.topic_type) for name, source in sources.items() for info in node.get_publishers_info_by_topic(source.topic)]
+    return sorted({f'{name}: {source.topic} carries {kind}, the parameter sensors says {source.type}' for name, source, kind in carried if kind != source.type})
+
+
 def message_class(kind):
     """Find the class of a message by its type's name, such as geometry_msgs/msg/WrenchStamped. Raises ConfigError."""
     try:

@@ -80,7 +80,7 @@ def _panel(axis, stage, found):
         axis.plot(step, smoothed(value), color=colour, linewidth=1.6, label=name)
     lowest, highest = (bound([bound(value) for _, value in found.values()]) for bound in (min, max))
     # Decades label nothing within a factor of three.
-    axis.set(title=stage, yscale='log' if 0 < 3 * lowest < highest else 'linear')
-    axis.set_xlabel('step', loc='right')
+    axis.set(title=stage, xlabel='step', yscale='log' if 0 < 3 * lowest < highest else 'linear')
     axis.grid(axis='y', color='#e8e8e8')
-    axis.legend(frameon=False, ncols=min(3, len(found)), loc='upper center', bbox_to_anchor=(0.5, -0.12))
+    axis.legend(frameon=False, ncols=min(3, len(found)), loc='upper center', bbox_to_anchor=(0.45, -0.2), handlelength=1,
+                columnspacing=1)

@@ -58,12 +58,12 @@ class Processes:
             raise ProcessesError(f'{where}: batch: got {batch}, expected a multiple of {SHARE * self.count}: {SHARE} for each of {self.count} processes')
 
     def check_same(self, where, what):
-        """Raises ProcessesError where processes do not hold the same, as without a folder that all machines share."""
+        """Raises ProcessesError where processes would start from different things, as without a folder that all machines share."""
         if self.count > 1:
-            sums = self.accelerator.gather(torch.tensor([zlib.crc32(repr(what).encode())], device=self.accelerator.device)).tolist()
+            sums = self.accelerator.gather(torch.tensor([zlib.crc32(what.encode())], device=self.accelerator.device)).tolist()
             if len(set(sums)) > 1:
-                raise ProcessesError(f'{where}: process {self.index} of {self.count} starts from {what}, others from something else; '
-                                     'expected the same data, configuration and output folder on all machines')
+                raise ProcessesError(f'{where}: process {self.index} of {self.count}: got {what[:60]} ..., expected what the others start from: '
+                                     'the same data, configuration and output folder on all machines')
 
     def quiet(self):
         """Keep the others' words to themselves."""

@@ -6,7 +6,6 @@ the model's own estimates spread at each level of noise; and a reward head with 
 """
 import copy
 import dataclasses
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -73,9 +72,8 @@ class JudgesJob(Job):
 
     @torch.no_grad()
     def _encode(self):
-        """Encode every picture once and keep the latents beside the run's state, under the encoder's own name."""
-        encoder = hashlib.sha256(b''.join(value.numpy().tobytes() for value in self.model.encoder.state_dict().values())).hexdigest()
-        path = self.work / f'latent_{encoder[:12]}_{len(self.episodes)}.pt'
+        """Encode every picture once and keep the latents beside the run's state, under the names of encoder and data."""
+        path = self.work / f'latent_{identity.of_weights(self.model.encoder)}_{self.data["data.columns"]}_{self.data["data.bytes"]}.pt'
         if self.processes.main and not path.exists():
             from rich.progress import track
             parts = []
@@ -85,6 +83,9 @@ class JudgesJob(Job):
             keep(torch.cat(parts), path)
         self.processes.wait()
         self.latent = torch.load(path, weights_only=True)
+
+    def _of(self):
+        return {'denoiser': self.of_model, **self.data}
 
     def _run(self, name, modules, stage, **more):
         return super()._run(name, modules, stage, denoiser=self.of_model, **more)
@@ -100,11 +101,11 @@ class JudgesJob(Job):
                 made = {name: vars(imagined.imagine(self, self.model.guide_head, episodes, rounds, seed=index,
                                                     progress=lambda: progress.advance(bar)))
                         for index, (name, (episodes, rounds)) in enumerate(plan.items())}
-            keep({'of_model': self.of_model, **made}, path)
+            keep({'identity': self._of(), **made}, path)
         self.processes.wait()
         made = torch.load(path, weights_only=True)
-        if made.pop('of_model', self.of_model) != self.of_model:
-            raise RunError(f'{path}: imagined by another model than {self.out}; use --no-resume')
+        if changed := identity.difference(made.pop('identity', {}), self._of()):
+            raise RunError(f'{path}: {changed} as when it was imagined; use --no-resume')
         self.imagined = {name: imagined.Rollouts(**parts) for name, parts in made.items()}
         for name, made in self.imagined.items():
             print(f'imagined, {name}: {len(made.far)} far tokens, {made.reward.mean():.1%} rewarded')
@@ -133,10 +134,12 @@ class JudgesJob(Job):
     def _kept_judge(self):
         """Keep the judge as it was before it saw anything imagined, as a yardstick; it is not shipped. -> RewardHead"""
         path, head = self.work / 'plain_judge.pt', copy.deepcopy(self.model.judge_head)
-        if self.processes.main and not path.exists():
-            keep(head.state_dict(), path)
+        known = path.exists() and torch.load(path, weights_only=True).get('denoiser', self.of_model) == self.of_model
+        if self.processes.main and not known:      # a judge of a model that has been trained anew since is no yardstick
+            keep({'denoiser': self.of_model, 'head': head.state_dict()}, path)
         self.processes.wait()
-        head.load_state_dict(torch.load(path, weights_only=True))
+        kept = torch.load(path, weights_only=True)
+        head.load_state_dict(kept.get('head', kept))
         return head
 
     def _fresh(self, name):

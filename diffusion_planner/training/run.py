@@ -103,7 +103,7 @@ class Run:
         return self.average
 
     def _begin(self):
-        self.processes.check_same(self.path, {'step': self.done, **self.identity})
+        self.processes.check_same(self.path, f'step {self.done} of {self.identity}')
         self.processes.agree([*self.modules.state_dict().values(), *self.average.state_dict().values()])
         self._begun = time.monotonic()
         self.curve = Curve(self.path.with_suffix('.csv'), self.done) if self.processes.main else None

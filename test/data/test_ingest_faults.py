@@ -79,7 +79,7 @@ def test_nothing_is_made_up_where_messages_were_lost(tmp_path, lost, name):
     assert begins == pytest.approx([100.0, 102.5]) and lengths_s(report)[0] <= 1.0 + 0.6
     truth = [np.array(PANDA.home_rad)[0] + 0.1 * np.sin(begin + np.arange(count) / 20) for begin, count in zip(begins, np.diff(found.joint_start))]
     np.testing.assert_allclose(found.position_rad[:, 0], np.concatenate(truth), atol=1e-3)
-    assert any(f'{name}: 1 gaps' in warning for warning in report['warnings'])
+    assert any(f'{name}: 1 gap, ' in warning for warning in report['warnings'])
 
 
 def test_a_few_lost_messages_are_bridged(tmp_path):
@@ -207,7 +207,7 @@ def test_what_is_no_bag(tmp_path, capsys, name, expected):
     ({'topic: /reward': 'topic: /episode', 'above: 0.5': 'above: 99'}, 'reward: topic /episode never fires'),
     ({'robot: config/panda.yaml': 'robot: config/ur5e.yaml'}, "no message is of robot ur5e; name: 'shoulder_pan_joint' is missing, expected once; got ['panda_joint1'"),
     ({'shortest_s: 1.0': 'shortest_s: 20'}, 'no episode of at least 20 s in 1 bag: '),
-    ({'field: data, above': 'field: dota, above'}, "there is no field 'dota'; got data"),
+    ({'field: data, above': 'field: dota, above'}, "has no field 'dota'"),
 ])
 def test_what_cannot_be_ingested(tmp_path, capsys, change, expected):
     text = MAPPING.read_text()

@@ -1,5 +1,4 @@
 """A small report of an evaluated bag with every section, as `evaluate` writes it, its pictures, and ways to spoil it."""
-import copy
 import json
 
 import numpy as np
@@ -107,7 +106,8 @@ def write(folder, content=None, times=None, side_px=16):
     random = np.random.default_rng(0)
     for row in (content.get('pictures') or {}).get('saved', ()):
         for path in row['files'].values():
-            cv2.imwrite(str(folder / path), random.integers(0, 255, (side_px, side_px, 3), np.uint8))
+            if path:
+                cv2.imwrite(str(folder / path), random.integers(0, 255, (side_px, side_px, 3), np.uint8))
     return folder
 
 
@@ -125,10 +125,3 @@ def emptied(content):
     if isinstance(content, dict):
         return {key: emptied(value) for key, value in content.items()}
     return [emptied(value) for value in content] if isinstance(content, list) else None
-
-
-def without(content, name):
-    """Copy a report without one of its sections."""
-    content = copy.deepcopy(content)
-    del content[name]
-    return content

@@ -85,7 +85,7 @@ def test_report_is_whole(evaluated):
     assert len(report['timeline']['rows']) == report['plans']['due'] >= 8 and report['plans']['guided'] >= 6
     assert [row['episode'] for row in report['bag']['episodes']] == [0, 1]
     assert len(report['verdict']['checks']) >= 8 and report['verdict']['level'] in ('ok', 'unknown', 'warn')
-    assert 'ms' not in {key for row in report['timeline']['rows'] for key in row} and json.loads((out / 'timing.json').read_text())['plans'] == report['plans']['guided']
+    assert json.loads((out / 'timing.json').read_text())['plans'] == report['plans']['guided']
 
 
 def test_heads_know_the_reward_of_motion_that_really_reached_the_target(evaluated):
@@ -146,7 +146,7 @@ def steady(rate_rad_s=0.1, seconds=4.0):
 
 
 def test_baselines_by_hand(planner, folder):
-    """At 0.1 rad/s one of seven joints is 0.1 (0.3 + offset) rad from where it stood, rms over joints a root of seven less; velocity foretells it."""
+    """At 0.1 rad/s one of seven joints is 0.1 (0.3 + offset) rad from where it stood, rms over joints a root of seven less."""
     _, steps = walked(planner, bags.write_bag(folder / 'steady', episodes=[steady()]), WalkSettings(limit=3))
     missed = steps[1].figures['motion']
     assert missed['hold'][:4, 0] == pytest.approx([0.1 * (0.3 + offset) / np.sqrt(7) for offset in (0.1, 0.2, 0.5, 1.0)], rel=1e-4)
@@ -156,16 +156,19 @@ def test_baselines_by_hand(planner, folder):
 
 
 def test_what_cannot_be_used_is_counted_and_the_rest_is(planner, folder):
-    """Joint states without a joint, a black picture and a lost second: dropped by reason, no plan in between, plans before and after."""
+    """A second of joint states without a joint, a black picture, a reward that is no number: dropped by reason, plans before and after."""
     def spoil(topic, stamp_s, message):
         if topic == '/joint_states' and 1.7 < stamp_s < 2.7:
             message.name = message.name[:-1] + ['another']
         if topic == '/camera/image' and stamp_s < 1.1:
             message.data = np.zeros_like(message.data)
+        if topic == '/reward' and stamp_s < 1.04:
+            message.data = float('nan')
         return message
     walk, steps = walked(planner, bags.write_bag(folder / 'spoilt', episodes=bags.line_episodes()[:1], change=spoil), WalkSettings(every_s=0.4))
     rows = {row['topic']: row for row in walk.health.rows(walk.inputs.sources)}
     assert rows['/joint_states']['rejected'] == {'name': 19} and rows['/camera/image']['rejected'] == {'data': 1}
+    assert rows['/reward']['rejected'] == {'data': 1} and rows['/reward']['messages'] == 60
     planned = np.array([step.now_s for step in steps])
     assert planned.min() > 1.1 and (planned < 1.7).any() and not ((planned > 2.1) & (planned < 2.7)).any() and (planned > 2.7).any()
     assert 'joint_states: stale' in walk.waited_s and 'waiting for pictures of camera' in walk.waited_s
@@ -173,7 +176,7 @@ def test_what_cannot_be_used_is_counted_and_the_rest_is(planner, folder):
 
 @pytest.mark.parametrize(('change', 'fault', 'told'), (
     ({'robot': 'config/xarm6.yaml'}, ConfigError, 'trained for joints'),
-    ({'cameras': {'camera': {'topic': '/camera/image'}, 'wrist': {'topic': '/wrist'}}}, EvaluationError, 'cameras: the mapping has camera, wrist, expected camera'),
+    ({'cameras': {'camera': {'topic': '/camera/image'}, 'wrist': {'topic': '/wrist'}}}, EvaluationError, 'has camera, wrist, expected camera, which'),
     ({'joint_states': '/arm/states'}, EvaluationError, 'topic /arm/states is not there, expected one of /camera/image'),
 ))
 def test_what_does_not_go_together_is_one_line(change, fault, told, evaluated, folder):
@@ -193,3 +196,26 @@ def test_bad_bags_are_one_line_on_the_command_line(folder, capsys):
         assert cli.main(['evaluate', str(bag), '--out', str(folder / 'refused'), '--model', str(MODEL), '--map', str(MAPPING)]) == 2
         said = capsys.readouterr().err.strip()
         assert told in said and len(said.splitlines()) == 1 and not (folder / 'refused').exists()
+
+
+def test_several_cameras_and_a_sensor(folder):
+    """A model of two cameras and a wrench, with random weights: every topic is read, both cameras are compared, nothing is silently left out."""
+    import torch
+    import yaml
+
+    from diffusion_planner.nets.world_model import ModelConfig, WorldModel
+    from diffusion_planner.runtime import checkpoint
+    torch.manual_seed(0)
+    model = WorldModel(ModelConfig(ROBOT.joint_names, ('front', 'wrist'), latent=4, width=16, depth=1, heads=2, sensors=(('wrench', 3),)))
+    table = {'level': 0.5, 'band_s': [0.0, 4.0], 'median': [0.5], 'q90': [1.0], 'q99': [2.0]}
+    checkpoint.save(folder / 'model', model, {'typicality': table, 'spread': {'level': [0.0, 1.0], 'spread': [0.0, 1.0]}}, {})
+    path, wrist = folder / 'several.yaml', bags.line_episodes()[1].pixels[0, 0]
+    path.write_text(yaml.safe_dump({**yaml.safe_load(MAPPING.read_text()), 'cameras': {'front': {'topic': '/camera/image'}, 'wrist': {'topic': '/wrist/image'}},
+                                    'sensors': {'wrench': {'topic': '/wrench', 'fields': ['wrench.force.x', 'wrench.force.y', 'wrench.force.z']}}}))
+    bag = bags.write_bag(folder / 'several', episodes=bags.line_episodes()[:1], more={
+        '/wrist/image': ('sensor_msgs/msg/Image', lambda stamp_s: bags.image(wrist, stamp_s)),
+        '/wrench': ('geometry_msgs/msg/WrenchStamped', lambda stamp_s: bags.wrench(stamp_s, (stamp_s, 0, 1), (0, 0, 0)))})
+    report, moments = evaluate(bag, folder / 'model', folder / 'several_out', path, WalkSettings(every_s=0.5, limit=3), make_inputs=Inputs)
+    assert {'front', 'wrist', 'wrench'} <= {row['role'] for row in report['health']['topics'] if row['messages'] and not row['rejected']}
+    assert report['plans']['due'] == 3 and set(report['health']['picture_age_s']) == {'front', 'wrist'} and moments[0].pixels.shape[0] == 2
+    assert {row['camera'] for row in report['pictures']['saved']} == {'front', 'wrist'} and report['reward']['heads']['judge']['all']['n'] > 0

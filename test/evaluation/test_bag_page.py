@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from bag_reports import emptied, report, spoiled, timing, without, write
+from bag_reports import emptied, report, spoiled, timing, write
 
 from diffusion_planner.evaluation import bag_page, bag_page_charts, bag_page_pictures
 from diffusion_planner.evaluation.bag_page_html import Markup, duration, escaped, measure, number, ranged, tag
@@ -12,7 +12,10 @@ from diffusion_planner.evaluation.bag_page_svg import Axis, Frame, axis, log_axi
 
 VOID = {'img', 'meta', 'br'}
 HOSTILE = '"><script>hit()</script><img src=x onerror=hit()>\'&'
+SECTIONS = ['', 'verdict', *(name for name, *_ in bag_page.SECTIONS)]
 MISSING = 'This report does not say'
+ABSENT = {'motion': 'half a second after', 'reward': MISSING, 'success': MISSING, 'guidance': MISSING, 'inverse_dynamics': MISSING, 'limits': MISSING,
+          'refusals': MISSING, 'pictures': MISSING, 'health': MISSING, 'verdict': 'holds no checks'}
 
 
 class Reader(html.parser.HTMLParser):
@@ -51,9 +54,9 @@ def page(tmp_path_factory):
 
 
 def test_every_section_says_its_figures(page):
-    assert list(page.sections)[1:] == ['verdict', *(name for name, *_ in bag_page.SECTIONS)] or set(page.sections) >= {name for name, *_ in bag_page.SECTIONS}
-    said = {'motion': ('1.20 cm' if False else 'going on at constant velocity', '0.700 (0.560 to 0.910)'), 'reward': ('0.930', 'judge'), 'success': ('of 30 plans',),
-            'guidance': ('scale 2', '0.900 (0.720 to 1.17)'), 'typicality': ('held-out 99\u00a0% quantile', '10.0\u00a0% (8.00\u00a0% to 13.0\u00a0%)'),
+    assert list(page.sections) == SECTIONS
+    said = {'motion': ('going on at constant velocity', '0.700 (0.560 to 0.910)'), 'reward': ('0.930', 'judge'), 'success': ('of 30 plans',),
+            'guidance': ('scale 2', '0.900 (0.720 to 1.17)'), 'typicality': ('held-out 99\u00a0% quantile', '10\u00a0% (8\u00a0% to 13\u00a0%)'),
             'refusals': ('3 of 40 instants', '90'), 'dynamics': ('elbow',), 'limits': ('0 of 37 chunks', 'elbow (2)'), 'latency': ('median: 60\u00a0ms', '1 took longer'),
             'pictures': ('front, plan at 0\u00a0s', 'imagined from the context alone'), 'health': ('/camera/image', '6 messages were rejected', 'a warning', 'a note on the bag')}
     for name, texts in said.items():
@@ -66,8 +69,8 @@ def test_the_top_says_what_was_evaluated_and_the_worst_check_first(page):
     top = page.sections['verdict']
     assert 'Bag monday, model panda_reach' in page.sections[''] and '37 of 40 due' in page.sections['']
     assert 'Look closer first' in top and 'Sentence of all.' in top
-    assert re.findall(r'Title of (\w+)', top) == ['fourth', 'second', 'third', 'first']
-    assert '10.0\u00a0% of the plans · warns above 5\u00a0%, fails above 20\u00a0%' in top and '0.600 ROC area · warns below 0.9, fails below 0.75' in top
+    assert re.findall(r'Title of ([a-z]+)', top) == ['fourth', 'second', 'third', 'first']
+    assert '10\u00a0% of the plans · warns above 5\u00a0%, fails above 20\u00a0%' in top and '0.600 ROC area · warns below 0.9, fails below 0.75' in top
     assert [text for text in ('✕', '!', '?', '✓') if text in top] == ['✕', '!', '?', '✓']
 
 
@@ -105,22 +108,21 @@ def test_names_from_a_bag_are_text(tmp_path):
         assert HOSTILE in page.sections[name], name
 
 
-@pytest.mark.parametrize('name', ['bag', 'guidance', 'health', 'inverse_dynamics', 'limits', 'model', 'motion', 'pictures', 'plans', 'refusals', 'reward', 'scene',
-                                  'settings', 'source', 'success', 'timeline', 'typicality', 'verdict'])
-def test_a_missing_section_is_said(name, tmp_path):
-    whole, poor = report(), without(report(), name)
-    section = {'inverse_dynamics': 'dynamics'}.get(name, name)
-    for content in (poor, {**whole, name: None}, {**whole, name: {}}, {**whole, name: emptied(whole[name])}):
-        page = read(write(tmp_path, content))
-        if section in dict.fromkeys(row[0] for row in bag_page.SECTIONS) and name not in ('typicality', 'motion', 'reward'):
-            assert MISSING in page.sections[section] or 'No plan of this bag' in page.sections[section] or 'instants had no plan' in page.sections[section]
+@pytest.mark.parametrize('name', sorted(set(report()) - {'format'}))
+def test_a_section_that_is_missing_or_empty_breaks_nothing(name, tmp_path):
+    whole = report(steps=1)
+    for content in ({key: value for key, value in whole.items() if key != name}, {**whole, name: None}, {**whole, name: emptied(whole[name])}):
+        page = Reader(bag_page.page(content, tmp_path))
+        assert list(page.sections) == SECTIONS and 'None' not in ''.join(page.sections.values())
+        if name in ABSENT and not content.get(name):
+            assert ABSENT[name] in page.sections[{'inverse_dynamics': 'dynamics'}.get(name, name)]
 
 
 def test_a_report_of_nothing_is_a_page_that_says_so(tmp_path):
-    for content in ({}, emptied(report())):
-        page = read(write(tmp_path, content, times={}))
-        assert sum(MISSING in text or 'Nobody says' in text or 'No plan of this bag' in text for text in page.sections.values()) == len(bag_page.SECTIONS)
-        assert 'Not all could be checked' in page.sections['verdict']
+    page = read(write(tmp_path, {}, times={}))
+    assert all(MISSING in page.sections[name] for name in SECTIONS[2:])
+    page = read(write(tmp_path, emptied(report()), times=emptied(timing())))
+    assert sum(MISSING in page.sections[name] for name in SECTIONS[2:]) >= 4 and 'Not all could be checked' in page.sections['verdict']
 
 
 def test_reward_that_nobody_told_of_is_said(tmp_path):
@@ -137,8 +139,8 @@ def test_without_timing_the_rest_is_there(tmp_path):
     assert MISSING in page.sections['latency'] and MISSING not in page.sections['motion']
 
 
-def test_a_long_bag_stays_small(tmp_path, monkeypatch):
-    content = report(plans=7200, steps=40)
+def test_a_long_bag_stays_small(tmp_path):
+    content = report(plans=4000, steps=40)
     path = bag_page.write(write(tmp_path, content, side_px=128))
     assert path.stat().st_size < 3_000_000
     page = Reader(path.read_text(encoding='utf-8'))
@@ -174,10 +176,10 @@ def test_pictures_come_from_the_folder_alone(tmp_path):
 
 def test_not_a_number_is_no_figure(tmp_path):
     content = json.dumps(report()).replace('"roc_area": 0.93', '"roc_area": NaN')
-    folder = write(tmp_path, json.loads(content, parse_constant=lambda _: None))
+    folder = write(tmp_path)
     (folder / 'report.json').write_text(content)
     page = read(folder)
-    assert 'nan' not in page.sections['reward'].lower().replace('nant', '')
+    assert 'ROC area––' in page.sections['reward']
 
 
 def test_figures_are_written_for_people():

@@ -81,12 +81,12 @@ def test_extremes_count_what_is_beyond_the_limits_by_joint():
     extremes, inside = Extremes(robot), np.array(robot.home_rad)
     outside, fast = inside.copy(), np.zeros(7)
     outside[3], fast[1] = robot.position_max_rad[3] + 0.1, -1.5 * robot.velocity_max_rad_s[1]
-    for position_rad, velocity_rad_s in ((inside, np.zeros(7)), (outside, np.zeros(7)), (inside, fast), (inside, np.zeros(7))):
+    for position_rad, velocity_rad_s in ((inside, np.zeros(7)), (outside, np.zeros(7)), (inside, fast), (inside, 0.5 * fast)):
         extremes.note(JointReading(0.0, position_rad, velocity_rad_s))
     found = extremes.figures()
     assert found['position']['joints'] == {robot.joint_names[3]: 1} and found['position']['share'] == 0.25
     assert found['position']['largest'] == pytest.approx(0.1) and found['velocity']['largest'] == pytest.approx(1.5)
-    assert found['velocity']['largest_joint'] == robot.joint_names[1]
+    assert found['velocity']['largest_joint'] == robot.joint_names[1] and found['velocity']['beyond'] == 1
 
 
 def test_interval_draws_blocks_as_a_whole_and_leaves_out_what_is_not_known():
@@ -121,6 +121,7 @@ def test_likeness_of_pictures_by_hand():
     black = np.zeros((4, 4, 3), np.uint8)
     assert likeness(black, black) == {'psnr_db': 60.0, 'mae': 0.0}
     assert likeness(black + np.uint8(255), black) == {'psnr_db': 0.0, 'mae': 255.0}
+    assert likeness(black + np.uint8(51), black)['psnr_db'] == pytest.approx(20 * math.log10(5))
 
 
 @pytest.mark.parametrize(('value', 'n', 'level'), ((0.05, 50, 'ok'), (0.15, 50, 'warn'), (0.4, 50, 'bad'), (None, 0, 'unknown'), (0.4, 3, 'unknown')))

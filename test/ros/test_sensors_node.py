@@ -17,7 +17,7 @@ from diffusion_planner.messages import MessageError, read_vector
 from diffusion_planner.nets.world_model import ModelConfig, WorldModel
 from diffusion_planner.ros.conversions import to_time
 from diffusion_planner.ros.diagnostics import State
-from diffusion_planner.ros.sensing import message_class, read_sources
+from diffusion_planner.ros.sensing import message_class, mistyped, read_sources
 from diffusion_planner.runtime import checkpoint
 
 AXES = [f'wrench.{kind}.{axis}' for kind in ('force', 'torque') for axis in 'xyz']
@@ -123,6 +123,9 @@ def test_readings_reach_the_plan_stamped_or_not(rig):
     assert not seen.sensor_level[-1].any() and rig.sent
     assert rig.engine.inputs.sources['fingers'].rate_hz() == pytest.approx(50, rel=0.1)
     assert 'wrench age s' in rig.engine.facts()
+    rig.unseen = {'left', 'right'}
+    rig.turn(0.1)
+    assert rig.engine.inputs.newest()['wait'] == pytest.approx(100)     # since the newest picture, whatever was felt since
 
 
 @pytest.mark.parametrize('require', [True, False])
@@ -152,6 +155,18 @@ def test_a_sensor_that_never_came(rig, require):
     said = rig.turn(1.0)
     assert said == (State.DEGRADED, 'waiting for readings of wrench' if require else 'wrench: nothing received')
     assert bool(rig.sent) != require
+
+
+def test_a_topic_of_another_type_is_named(rig):
+    rig = rig()
+    rig.unseen = {'wrench'}
+    rig.engine.history._felt['wrench'].clear()
+    carried = {'ft/wrench': ['geometry_msgs/msg/Wrench'] * 2, '/gripper': [FINGERS['type']]}
+    graph = Message(get_publishers_info_by_topic=lambda topic: [Message(topic_type=kind) for kind in carried[topic]])
+    rig.engine.health.mistyped = mistyped(graph, rig.engine.inputs.sensors)
+    state, reason = rig.turn(0.1)
+    assert state == State.DEGRADED and reason == ('waiting for readings of wrench; wrench: ft/wrench carries geometry_msgs/msg/Wrench, '
+                                                  'the parameter sensors says geometry_msgs/msg/WrenchStamped')
 
 
 @pytest.mark.parametrize('message, said', [

@@ -94,7 +94,7 @@ def test_a_doubtful_sensor_fades_and_raises_its_tokens_level_but_not_what_pictur
     np.testing.assert_allclose(tokens[:2], sure[:2])
     np.testing.assert_allclose(tokens[-1, rest], sure[-1, rest] * np.cos(np.pi / 2 * level[-1]), rtol=1e-4, atol=1e-5)
     places = [np.asarray(backend.encode(known, Goal()).places if number == 0 else backend.encode(known, Goal()).read['places']) for known in
-              (known, replace(known, sensor_level=np.ones((3, 2))))]
+              (known, replace(known, sensor_level=np.array([[0, 0], [0, 0], [1.0, 1.0]])))]
     np.testing.assert_array_equal(*places)                                  # the reward is read off pictures alone
 
 

@@ -53,7 +53,7 @@ def test_curves_are_the_same(pair):
         losses = [(mine[2], theirs[2]) for mine, theirs in zip(one, two) if not mine[1].endswith(curves.APART)]
         assert len(losses) >= 6
         for mine, theirs in losses:
-            assert theirs == pytest.approx(mine, rel=2e-4, abs=1e-6), stage
+            assert theirs == pytest.approx(mine, rel=1e-5), stage
 
 
 def test_weights_are_the_same_and_those_of_all_processes_equal(pair):

@@ -1,4 +1,5 @@
 """Training on play that two cameras saw and a wrench felt: every stage, on a tiny setting, ending in a folder that plans."""
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,17 +11,23 @@ from tiny import SETTINGS, episode, write
 from diffusion_planner.config import ConfigError, from_mapping
 from diffusion_planner.data import store
 from diffusion_planner.data.windows import STALE_S, Windows
+from diffusion_planner.evaluation.assembly import load_planner
 from diffusion_planner.layout import Layout, ModelConfig
 from diffusion_planner.nets.encoders import Decoder, Encoder, encode_views
 from diffusion_planner.nets.normalizer import Normalizer
+from diffusion_planner.planning.planner import PlannerSettings
+from diffusion_planner.records import Goal, Observation
 from diffusion_planner.runtime import checkpoint
 from diffusion_planner.sim.scene import default_robot
-from diffusion_planner.training import denoising, trainer
+from diffusion_planner.training import denoising, imagined, trainer
 from diffusion_planner.training.batches import RepresentationBatches
 
 torch.set_num_threads(1)
 CAMERAS, WRENCH = ('front', 'wrist'), 6
 STAGE = {'steps': 2, 'batch': 16, 'learning_rate': 1e-3}
+LOOSE = PlannerSettings(arrivals=2, samples=1, far_steps=2, fill_steps=2, fill_in=3, plans=2, typicality_limit=1e9, reach_limit=-1e9,
+                        refuse_unfamiliar=False, strange_limit=1e9)     # two steps of training are typical of nothing
+FREE = SimpleNamespace(joint_names=default_robot().joint_names, velocity_max_rad_s=[1e9] * 7, position_min_rad=[-1e9] * 7, position_max_rad=[1e9] * 7)
 
 
 def felt(seed):
@@ -59,6 +66,25 @@ def test_every_stage_trains_and_the_folder_says_what_its_tokens_hold(trained):
     assert model.encoder.camera.abs().max() > 0 and not torch.equal(model.encoder.camera[0], model.encoder.camera[1])
     assert (model.normalizer.spread[layout.picture] != 1).all()    # of both cameras
     assert {'typicality', 'reward_calibration'} <= set(config['planning'])
+
+
+def test_guards_are_trained_beside_it_and_know_each_cameras_pictures(trained, play, tmp_path, monkeypatch):
+    shutil.copytree(trained, tmp_path / 'model')
+    original = imagined.imagine
+    monkeypatch.setattr(imagined, 'imagine', lambda job, head, episodes, rounds, **how: original(job, head, episodes, 2, batch=8, **how))
+    stages = dict.fromkeys(('panel', 'transition', 'genuineness', 'flaw'), STAGE)
+    trainer.train(write(tmp_path, SETTINGS | stages), play, tmp_path / 'model', stage='judges')
+    model, _ = checkpoint.load(tmp_path / 'model')
+    front, wrist = model.strangenesses()
+    assert model.config.sensors == (('gripper', 1), ('wrench', WRENCH)) and model.panel[0].place[0].in_features == 2 * 32
+    # Noise and its negative: to the camera that always sees the one the other is as strange as can be.
+    assert front.known.any() and wrist.known.any() and not torch.equal(front.known, wrist.known)
+    assert not torch.equal(front.all_centre, wrist.all_centre)
+    planner = load_planner(tmp_path / 'model', FREE, LOOSE)
+    seen = Observation(1.0, np.array([-1.2, -0.4, 0.0]), np.repeat(np.array(default_robot().home_rad)[None], 3, 0), np.zeros((3, 7)),
+                       np.zeros((3, 2, 96, 96, 3), np.uint8), np.array([[0.0] * 2, [0.6] * 2, [1.0] * 2]), np.zeros(3), sensors=np.zeros((3, 7)))
+    plan = planner.plan(seen, Goal(1.0), seed=0)
+    assert np.isfinite(plan.position_rad).all() and plan.latent.shape[1] == 2 * 32 + 7 and 'strange_colours' in plan.breakdown
 
 
 def test_slices_of_a_token_lie_side_by_side():

@@ -15,7 +15,7 @@ from diffusion_planner.training import curves, imagined, run, trainer
 from diffusion_planner.training.config import Stage
 from diffusion_planner.training.run import Run, RunError
 
-STEPS, STOP, LOST = 11, 5, 8      # checkpoints are written every third step
+STEPS, STOP, LOST = 11, 4, 8      # checkpoints are written every third step
 BUDGET = Stage(STEPS, 8, 1e-2, warmup=4)
 torch.set_num_threads(1)
 
