@@ -8,7 +8,7 @@ from diffusion_planner import config
 from diffusion_planner.data import ingest_inputs as inputs
 from diffusion_planner.data import ingest_report as reports
 from diffusion_planner.data import ingest_reward as rewards
-from diffusion_planner.data import ingest_timeline
+from diffusion_planner.data import ingest_timeline, lerobot
 from diffusion_planner.data import mapping as mappings
 from diffusion_planner.data import store
 from diffusion_planner.data.bags import open_bag
@@ -32,6 +32,8 @@ def ingest(paths, map_path, out, progress=lambda bag, share: None):
     out, part = Path(out), Path(f'{out}.part')
     if out.exists():
         raise IngestError(f'--out: got {out}, which is there already, expected a new folder')
+    for path in filter(lerobot.is_dataset, paths):
+        raise IngestError(f'{path}: is a LeRobot dataset, expected a bag; "diffusion-planner from-lerobot" reads those')
     with ExitStack() as stack:
         bags = [stack.enter_context(open_bag(path)) for path in paths]
         for bag in bags:

@@ -33,6 +33,7 @@ def load(folder, out, robot, mapping=None):
         with progress(len(dataset.episodes)) as advance:
             for number, episodes in enumerate(_shards(reader, advance)):
                 store.write_shard(store.shard_path(part, number), episodes, reader.attributes())
+                del episodes      # or they would stay while the next ones are read
         if not reader.loaded.episodes:
             raise LeRobotError(f'{folder}: all {len(dataset.episodes)} episodes are too short, expected two pictures each at {reader.camera_hz:g} Hz')
         part.rename(out)

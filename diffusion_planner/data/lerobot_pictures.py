@@ -45,8 +45,9 @@ class Embedded:
         import pyarrow.parquet
         try:
             with pyarrow.parquet.ParquetFile(self.path, buffer_size=1 << 20) as file:
-                for batch in file.iter_batches(BATCH, columns=[self.feature], use_threads=False):
-                    yield batch.column(0)
+                for group in range(file.num_row_groups):      # read as one, they would all stay in memory
+                    for batch in file.iter_batches(BATCH, [group], [self.feature], use_threads=False):
+                        yield batch.column(0)
         except (pyarrow.ArrowException, OSError) as error:
             raise LeRobotError(unreadable(self.path, error)) from None
 

@@ -47,7 +47,7 @@ def write_shard(path, episodes, attributes):
 class ShardWriter:
     """Writes episodes one by one into the shards of a folder, each whole as soon as it is full; at the end call close()."""
 
-    def __init__(self, folder, attributes, episodes=100, size_bytes=1 << 26):
+    def __init__(self, folder, attributes, episodes=100, size_bytes=1 << 24):
         self.folder, self.attributes, self.count = Path(folder), attributes, 0
         self._most, self._size_bytes, self._waiting, self._shards = episodes, size_bytes, [], 0
 

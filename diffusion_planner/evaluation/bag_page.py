@@ -57,7 +57,7 @@ def write(folder):
 
 def _read(path):
     try:
-        content = json.loads(path.read_text(encoding='utf-8'), parse_constant=lambda _: None)
+        content = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
         raise PageError(f'{path}: {error}; expected the report of "diffusion-planner evaluate"') from error
     if not isinstance(content, dict):

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from diffusion_planner.evaluation.bag_page_html import join, known, number, tag
 from diffusion_planner.evaluation.bag_page_svg import RIGHT_PX, Axis, Frame, axis, dots, line, log_axis, mark, path, rectangle, svg, tight, words
 
-NARROW_PX, WIDE_PX, FULL_PX = 296, 488, 1016      # within a card on a phone of 360 px, on half a desktop page, on a whole one
+# Within a card on a phone of 360 px, on half a desktop page; and for charts as wide as the page, on a phone, a tablet and a desk.
+NARROW_PX, WIDE_PX = 296, 488
+SIZES_PX = {'narrow': NARROW_PX, 'wide': WIDE_PX}
+FULL_SIZES_PX = {'narrow': NARROW_PX, 'middle': 640, 'wide': 1016}
 MARKS = ('circle', 'square', 'triangle', 'diamond')
 LANE_PX = 24
 ROOM_PX = 7      # for a mark of its own; closer together they are dots
@@ -41,14 +44,14 @@ class Series:
         return self.class_, MARKS[self.style % 4], self.name
 
 
-def figure(name, title, description, draw, legend=(), widths=(NARROW_PX, WIDE_PX), caption=None):
-    """Set a chart twice, for narrow and for wide screens: figure(name, title, description, draw(width) -> (height, markup)) -> Markup"""
+def figure(name, title, description, draw, legend=(), full=False, caption=None):
+    """Set a chart once for each kind of screen: figure(name, title, description, draw(width) -> (height, markup)) -> Markup"""
     drawn = []
-    for kind, width in zip(('narrow', 'wide'), widths):
+    for kind, width in (FULL_SIZES_PX if full else SIZES_PX).items():
         height, markup = draw(width)
         drawn.append(tag('div', svg(f'{name}-{kind}', width, height, title, description, markup), class_=kind))
     head = tag('figcaption', tag('strong', title), *([' ', tag('span', caption)] if caption else []))
-    return tag('figure', head, *([_legend(legend)] if legend else []), *drawn, class_='full' if widths[1] == FULL_PX else None)
+    return tag('figure', head, *([_legend(legend)] if legend else []), *drawn, class_='full' if full else None)
 
 
 def _legend(entries):
@@ -68,12 +71,11 @@ def _sample(class_, kind):
     return [line(0, 8, 26, 8, f'line {class_}')] * kind.startswith('line ') + [mark(13, 8, kind.removeprefix('line '), class_)]
 
 
-def lines(series, x_label, y_label, ticks=None, zero=True, height=250, log_y=False):
-    """Draw curves with their intervals over a logarithmic x of the given ticks, or a linear one: -> draw(width)"""
+def lines(series, x_label, y_label, ticks, zero=True, height=250):
+    """Draw curves with their intervals over a logarithmic x with the given ticks: -> draw(width)"""
     points = [point for one in series for point in one.points()]
     values = [value for point in points for value in point[1:] if value is not None]
-    x_axis = log_axis([point[0] for point in points], x_label, ticks) if ticks else axis([point[0] for point in points], x_label)
-    y_axis = log_axis(values, y_label) if log_y else axis(values, y_label, zero)
+    x_axis, y_axis = log_axis([point[0] for point in points], x_label, ticks), axis(values, y_label, zero)
 
     def draw(width):
         frame = Frame(width, height, x_axis, y_axis)
@@ -114,11 +116,11 @@ def reliability(series, x_label, y_label, counts=(), height=330):
     return draw
 
 
-def histogram(edges, counts, x_label, y_label, marks=(), height=240, log_x=False):
+def histogram(edges, counts, x_label, y_label, marks=(), height=240):
     """Draw counts [N] between edges [N + 1]; marks [(x, class)] are lines from top to foot."""
     reach = [edge for left, right, count in zip(edges, edges[1:], counts) if count for edge in (left, right)] + [x for x, _ in marks]
     low, high = (min(reach), max(reach)) if reach else (edges[0], edges[-1])
-    x_axis = log_axis([low, high], x_label) if log_x else tight(min(low, 0) if low < 0.5 * high else low, high, x_label)
+    x_axis = tight(min(low, 0) if low < 0.5 * high else low, high, x_label)
 
     def draw(width):
         frame = Frame(width, height, x_axis, axis([0, *counts], y_label, zero=True, count=4))
@@ -132,17 +134,18 @@ def histogram(edges, counts, x_label, y_label, marks=(), height=240, log_x=False
     return draw
 
 
-def timeline(series, spans, lanes, x_label, y_label, threshold=None, height=260, log_y=False):
+def timeline(series, spans, lanes, x_label, y_label, threshold=None, height=260):
     """Draw curves over time: spans [(begin, end, text)] are episodes, lanes [(text, class, mark, stamps)] rows of instants beneath."""
     values = [y for one in series for _, y, *_ in one.points()] + ([] if threshold is None else [1.15 * threshold])
     ends = [x for one in series for x, *_ in one.points()] + [x for begin, end, _ in spans for x in (begin, end)] + [x for *_, at in lanes for x in at]
-    y_axis = log_axis(values, y_label) if log_y else axis(values, y_label, zero=True)
+    y_axis = axis(values, y_label, zero=True)
     tall = height + LANE_PX * len(lanes)
 
     def draw(width):
         x_axis = tight(min(ends, default=0.0), max(ends, default=1.0), x_label, 4 if width < WIDE_PX else 10)
         frame = Lanes(width, tall, x_axis, y_axis, lanes=len(lanes))
-        parts = [*_spans(frame, spans, tall), frame.draw(), *(_dots(frame, one, threshold) for one in series)]
+        crowded = any(len(one.points()) > width / ROOM_PX for one in series)
+        parts = [*_spans(frame, spans, tall), frame.draw(), *(_dots(frame, one, threshold, crowded) for one in series)]
         if threshold is not None:
             parts.append(line(frame.left, frame.py(threshold), width - RIGHT_PX, frame.py(threshold), 'limit'))
         for index, (text, class_, kind, stamps) in enumerate(lanes):
@@ -175,21 +178,21 @@ def _thinned(frame, stamps):
     return [at for index, at in enumerate(stamps) if not index or round(frame.px(at)) != round(frame.px(stamps[index - 1]))]
 
 
-def _dots(frame, series, threshold):
-    """Draw a curve over time as marks; where there are more than the picture has room for, as dots, the worst of each place."""
+def _dots(frame, series, threshold, crowded):
+    """Draw a curve over time as marks; in a crowd as dots, the largest of each place."""
     places = {}
     for x, y, *_ in series.points():
         at = round(frame.px(x) / 2)
         places[at] = max(places.get(at, (x, y)), (x, y), key=lambda point: point[1])
     shown = [(frame.px(x), frame.py(y), threshold is not None and y > threshold, f'{series.name}: {number(y)} at {number(x, 4)} s') for x, y in places.values()]
-    if len(shown) < frame.width / ROOM_PX:
+    if not crowded:
         return join(mark(x, y, MARKS[series.style % 4], 'alarm' if beyond else series.class_, tip) for x, y, beyond, tip in shown)
     return join(dots([(x, y) for x, y, beyond, _ in shown if beyond == wanted], class_) for wanted, class_ in ((False, series.class_), (True, 'alarm')))
 
 
-def bars(rows, x_label, reference=None, high=None):
+def bars(rows, x_label, reference=None):
     """Draw a bar per row [(text, value, class)], its text above it; `reference` is a line across."""
-    most = high or max([value for _, value, _ in rows if known(value)] + [reference or 0], default=1) or 1
+    most = max([value for _, value, _ in rows if known(value)] + [reference or 0], default=1) or 1
     tall = 44 * len(rows) + 8
 
     def draw(width):

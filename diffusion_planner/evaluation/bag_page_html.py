@@ -97,7 +97,7 @@ def score(value):
 
 
 def measure(value, unit='', digits=3):
-    """Write a figure with its unit: shares as per cent, small lengths in mm or cm, short times in ms."""
+    """Write a figure with its unit: shares as per cent, scores in three digits, small lengths in mm or cm, short times in ms."""
     return _joined([value], unit, digits)[0]
 
 
@@ -112,6 +112,8 @@ def ranged(triple, unit='', digits=3):
 
 def _joined(values, unit, digits):
     """Write figures in the unit that suits the largest of them."""
+    if unit == 'score':
+        return [score(value) for value in values]
     most = max((abs(value) for value in values if known(value)), default=0)
     name, size = next(((finer, size) for finer, size, until in FINER.get(unit, ()) if most < until and (most or finer == '%')), (unit, 1.0))
     write = (lambda value: brief(value, 2 if most < 0.1 else digits)) if name == '%' else (lambda value: number(value, digits))

@@ -1,5 +1,5 @@
 """Sections of the page about motion: plans against what was executed, inverse dynamics, limits."""
-from diffusion_planner.evaluation.bag_page_charts import FULL_PX, NARROW_PX, Series, bars, figure, lines, timeline
+from diffusion_planner.evaluation.bag_page_charts import Series, bars, figure, lines, timeline
 from diffusion_planner.evaluation.bag_page_html import about, details, dig, grid, known, listed, measure, named, note, number, ranged, table, tag, worded
 
 # name in the report -> what it is called here, its colour and mark, whether its line is dashed
@@ -68,7 +68,7 @@ def _along(report):
     description = 'Distance of the planned from the real fingertip half a second after each plan took over, over the time of the bag.'
     return figure('motion-along', 'Fingertip along the bag', description,
                   timeline(curves, spans(report), (), TIME, 'distance at 0.5 s, m', height=230), [one.entry() for one in curves],
-                  (NARROW_PX, FULL_PX), 'half a second after each plan took over; shades: episodes')
+                  True, 'half a second after each plan took over; shades: episodes')
 
 
 def curve(rows, key):

@@ -1,5 +1,5 @@
 """Sections of the page about reward: predicted against realised, promises of plans, and what guidance changes."""
-from diffusion_planner.evaluation.bag_page_charts import FULL_PX, NARROW_PX, Series, figure, reliability, timeline
+from diffusion_planner.evaluation.bag_page_charts import Series, figure, reliability, timeline
 from diffusion_planner.evaluation.bag_page_html import about, details, dig, grid, known, listed, measure, named, note, number, ranged, score, table, tag
 from diffusion_planner.evaluation.bag_page_motion import TIME, curve, spans
 
@@ -71,7 +71,7 @@ def _along(report):
     description = f'Probability of reward that the judge sees in what happened {later} later, with the instants that were rewarded.'
     return figure('reward-along', 'Along the bag', description,
                   timeline([said], spans(report), [('rewarded', 'good', 'tick', came)], TIME, 'predicted probability', height=220),
-                  [said.entry(), ('good', 'tick', 'really rewarded then')], (NARROW_PX, FULL_PX), 'shades: episodes')
+                  [said.entry(), ('good', 'tick', 'really rewarded then')], True, 'shades: episodes')
 
 
 def _share(value):
@@ -108,7 +108,7 @@ def guidance(report, _):
 
 def _pairs(found):
     """Write what there is with guidance and without: -> rows"""
-    return [(called(name), *(ranged(dig(pair, which), 's' if name.endswith('_s') else '') for which in ('guided', 'unguided')))
+    return [(called(name), *(ranged(dig(pair, which), 's' if name.endswith('_s') else 'score') for which in ('guided', 'unguided')))
             for name, pair in found.items() if isinstance(pair, dict)]
 
 

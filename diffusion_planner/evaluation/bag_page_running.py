@@ -1,5 +1,5 @@
 """Sections of the page about running: typicality and scenes over time, refusals, latency, health of the data."""
-from diffusion_planner.evaluation.bag_page_charts import FULL_PX, NARROW_PX, Series, bars, figure, histogram, timeline
+from diffusion_planner.evaluation.bag_page_charts import Series, bars, figure, histogram, timeline
 from diffusion_planner.evaluation.bag_page_html import (about, details, dig, duration, grid, known, listed, measure, named, note, number, ranged,
                                                         table, tag, worded)
 from diffusion_planner.evaluation.bag_page_motion import TIME, curve, spans
@@ -49,7 +49,7 @@ def _typical(report, limit):
     legend = [*(one.entry() for one in curves), ('alarm', 'circle', 'outside'), ('limit', 'line', 'held-out 99 % quantile'),
               *((class_, kind, text) for text, class_, kind, _ in lanes)]
     return figure('typicality-along', 'Typicality', f'Typicality over the time of the bag. {beyond}.',
-                  timeline(curves, spans(report), lanes, TIME, 'typicality', limit), legend, (NARROW_PX, FULL_PX), 'shades: episodes')
+                  timeline(curves, spans(report), lanes, TIME, 'typicality', limit), legend, True, 'shades: episodes')
 
 
 def _scenes(report):
@@ -61,7 +61,7 @@ def _scenes(report):
     description = f'How unlike those of training the pictures are over the time of the bag; {share} raise the alarm.'
     return figure('scene-along', 'Strangeness of the scene', description,
                   timeline([strange], spans(report), (), TIME, 'strangeness', 1.0, height=200),
-                  [strange.entry(), ('alarm', 'circle', 'alarm'), ('limit', 'line', 'alarm above 1')], (NARROW_PX, FULL_PX), caption)
+                  [strange.entry(), ('alarm', 'circle', 'alarm'), ('limit', 'line', 'alarm above 1')], True, caption)
 
 
 def refusals(report, _):
@@ -100,7 +100,7 @@ def latency(report, _):
     said = '; '.join([*(f'{text}: {number(value)} ms' for value, text, _ in marks), *filter(None, [caption])])
     chart = figure('latency-histogram', 'Time to plan', f'Number of plans by how long they took. {said}.',
                    histogram(shown['edges'], shown['counts'], 'ms', 'plans', [(value, class_) for value, _, class_ in marks]),
-                   [(class_, 'line', f'{text}: {number(value)} ms') for value, text, class_ in marks], (NARROW_PX, FULL_PX), caption)
+                   [(class_, 'line', f'{text}: {number(value)} ms') for value, text, class_ in marks], True, caption)
     rows = [(stage, *_cells(row, STAGE)) for stage, row in named(found, 'stages').items()]
     return [grid(chart), details('Times by stage', about(found), table(('stage', *STAGE.values()), rows, 'Stages of a plan'))]
 

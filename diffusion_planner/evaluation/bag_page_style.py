@@ -45,7 +45,7 @@ figcaption{margin-bottom:6px}
 figcaption span{color:var(--faint)}
 svg{display:block;max-width:100%;height:auto;overflow:visible}
 .narrow svg{width:100%;max-width:480px}
-.wide{display:none}
+.wide,.middle{display:none}
 svg text{font:15px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;fill:var(--ink);font-variant-numeric:tabular-nums}
 svg .label,svg .faint{fill:var(--faint)}
 svg .halo{paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin:round}
@@ -56,7 +56,7 @@ svg .halo{paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin
 .whisker{stroke:var(--c);stroke-width:1.6;opacity:.75}
 .mark{fill:var(--c);stroke:var(--card);stroke-width:1}
 .mark.cross,.mark.tick{fill:none;stroke:var(--c);stroke-width:2.4}
-.dots{fill:none;stroke:var(--c);stroke-width:4;stroke-linecap:round}
+.dots{fill:none;stroke:var(--c);stroke-width:4;stroke-linecap:round}.dots.c1{stroke-linecap:square;stroke-width:3.4}
 .bar,.area{fill:var(--c,var(--c0))}
 .count{fill:var(--faint);opacity:.28}
 .ideal{stroke:var(--faint);stroke-width:1.5;stroke-dasharray:3 4}
@@ -71,10 +71,10 @@ details{border-top:1px solid var(--rule);margin-top:12px}
 summary{cursor:pointer;min-height:44px;padding:10px 4px;color:var(--link);font-weight:600}
 .scroll{overflow-x:auto;max-width:100%;margin:0 0 14px;border:1px solid var(--rule);border-radius:8px}
 .scroll:focus-visible,summary:focus-visible,a:focus-visible{outline:3px solid var(--link);outline-offset:2px}
-table{border-collapse:collapse;width:100%;font-size:15px;font-variant-numeric:tabular-nums;overflow-wrap:normal}
+table{border-collapse:separate;border-spacing:0;width:100%;font-size:15px;font-variant-numeric:tabular-nums;overflow-wrap:normal}
 .table{min-width:0}.caption{color:var(--faint);font-size:15px;margin:10px 0 4px}
 th:first-child{position:sticky;left:0;background:var(--card)}thead th:first-child{background:var(--shade)}
-tbody th{white-space:normal;min-width:9em;max-width:46vw}
+tbody th{white-space:normal;min-width:6em;max-width:46vw}
 th,td{padding:7px 10px;text-align:right;border-top:1px solid var(--rule);white-space:nowrap}
 th:first-child{text-align:left}
 td.text,th.text{text-align:left;white-space:normal;min-width:16ch}
@@ -91,13 +91,14 @@ footer{color:var(--faint);padding-bottom:32px}
 h1{font-size:32px}section{padding:24px 26px}
 .charts{grid-template-columns:1fr 1fr}.charts .full{grid-column:1/-1}
 ol.checks{grid-template-columns:1fr 1fr}
-.full .narrow svg{max-width:680px}
+.full .narrow{display:none}.full .middle{display:block}
 }
-@media (min-width:1104px){.narrow{display:none}.wide{display:block}}
+@media (min-width:1104px){.narrow,.full .middle{display:none}.wide{display:block}}
 @media print{
 body{background:#fff;font-size:11pt}nav{display:none}section{border:0;border-top:1px solid #bbb;border-radius:0;padding:10px 0;margin:0}
 .charts{grid-template-columns:1fr 1fr}.charts .full{grid-column:1/-1}
 h2,h3,figcaption{break-after:avoid}tr,li,.pictures figure{break-inside:avoid}.scroll{overflow:visible}
+th,td,td.text{white-space:normal;padding:3px 6px;font-size:9pt}tbody th{position:static;min-width:0;max-width:none}
 details::details-content{content-visibility:visible!important;display:block!important}
 }
 '''

@@ -1,6 +1,7 @@
 """Axes of small charts as inline SVG: scales, ticks, a frame to draw in. Colours are classes, so that light and dark are style."""
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from diffusion_planner.evaluation.bag_page_html import Markup, brief, join, known, tag
 
@@ -28,13 +29,11 @@ class Axis:
         return self.texts or tuple(brief(tick) for tick in self.ticks)
 
 
-def axis(values, label, zero=False, count=5, pad=0.0):
+def axis(values, label, zero=False, count=5):
     """Fit a linear axis with round ticks to values: axis(values, label, zero=False: does it begin at 0) -> Axis"""
     values = [value for value in values if known(value)] or [0.0, 1.0]
     low, high = min(values), max(values)
     low = min(low, 0.0) if zero else low
-    room = (high - low) * pad
-    low, high = low - (0 if zero and low >= 0 else room), high + room
     if high - low < 1e-12:
         low, high = (0.0, high or 1.0) if low >= 0 else (low, 0.0)
     step = _round_step((high - low) / count)
@@ -51,17 +50,12 @@ def tight(low, high, label, count=5):
     return Axis(low, high, label, tuple(round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1)))
 
 
-def log_axis(values, label, ticks=None):
-    """Make a logarithmic axis over positive values; with `ticks` those, else powers of ten with their doubles and fives."""
+def log_axis(values, label, ticks):
+    """Make a logarithmic axis over positive values with the given ticks, and a little room at its ends."""
     values = [value for value in values if known(value) and value > 0] or [1.0, 10.0]
     low, high = min(values), max(values)
-    if ticks is not None:
-        spread = (high / low) ** 0.04 if high > low else 1.2
-        return Axis(low / spread, high * spread, label, tuple(ticks), True)
-    grid = [factor * 10.0 ** power for power in range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1) for factor in (1, 2, 5)]
-    low, high = max(value for value in grid if value <= low * 1.001), min(value for value in (*grid, 10 * grid[-1]) if value >= high * 0.999 and value > low)
-    inside = [value for value in grid if low <= value <= high]
-    return Axis(low, high, label, tuple(inside if len(inside) <= 6 else [value for value in inside if f'{value:e}'.startswith('1')]), True)
+    room = (high / low) ** 0.04 if high > low else 1.2
+    return Axis(low / room, high * room, label, tuple(ticks), True)
 
 
 def _round_step(rough):
@@ -78,8 +72,8 @@ class Frame:
     x: Axis
     y: Axis
 
-    @property
-    def left(self):
+    @cached_property
+    def left(self):      # asked for with every point
         return 10 + LETTER_PX * max((len(text) for text in self.y.written()), default=0)
 
     def px(self, value):

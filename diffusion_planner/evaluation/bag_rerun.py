@@ -21,7 +21,7 @@ JOINTS = {'measured': MEASURED_RGB, 'planned': PLANNED_RGB, 'imagined': IMAGINED
 
 
 def write(folder, moments, joint_names=(), cameras=()):
-    """Write OUT/report.rrd: write(folder, moments, joint_names [J], cameras [V]) -> path, or None where rerun is missing
+    """Write OUT/report.rrd: write(folder, moments, joint_names [J], cameras [V]) -> path, or None where rerun is missing or off
 
     `moments` are bag_records.Moment in the order of their stamps; names that are not given are numbers. The file appears when whole.
     """
@@ -36,6 +36,9 @@ def write(folder, moments, joint_names=(), cameras=()):
     with warnings.catch_warnings():
         warnings.simplefilter('error', RuntimeWarning)      # rerun warns of what it could not write and goes on
         _record(rr, stream, part, list(moments), tuple(joint_names), tuple(cameras))
+    if not part.exists():
+        print(f'{NAME}: not written, rerun is switched off; unset the environment variable RERUN')
+        return None
     os.replace(part, path)
     return path
 

@@ -91,7 +91,7 @@ def histogram(values, edges):
 
 
 def plain(value):
-    """Make what json.dumps takes of numpy, rounded to DIGITS significant digits; what is not finite is None."""
+    """Make what json.dumps takes of numpy, rounded to DIGITS significant digits, dates to milliseconds; what is not finite is None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -99,5 +99,7 @@ def plain(value):
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, (float, np.floating)):
-        return float(f'{value:.{DIGITS}g}') + 0.0 if math.isfinite(value) else None
+        if not math.isfinite(value):
+            return None
+        return round(float(value), 3) if abs(value) >= 10.0 ** DIGITS else float(f'{value:.{DIGITS}g}') + 0.0
     return int(value) if isinstance(value, np.integer) else value

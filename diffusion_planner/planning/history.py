@@ -10,6 +10,7 @@ from diffusion_planner.records import Frame, JointReading, Observation, SensorRe
 JUMP_RAD, FASTEST_RAD_S = 0.2, 5.0
 JUMP_READINGS = 3       # so many readings must agree that the arm is elsewhere: one alone is a fault of an encoder or of a driver
 FRESH_S, BLIND_S = 0.5, 3.0
+SENSOR_FRESH_S, SENSOR_BLIND_S = 0.25, 1.5
 
 
 class NotReady(RuntimeError):
@@ -25,7 +26,7 @@ class History:
     """
 
     def __init__(self, joint_count, cameras, context_offset_s=(-1.2, -0.4, 0.0), memory_s=5.0, fresh_s=FRESH_S, blind_s=BLIND_S,
-                 any_camera=False, sensors=(), sensor_fresh_s=FRESH_S, sensor_blind_s=BLIND_S, any_sensor=False):
+                 any_camera=False, sensors=(), sensor_fresh_s=SENSOR_FRESH_S, sensor_blind_s=SENSOR_BLIND_S, any_sensor=False):
         self.joint_count, self.cameras, self.memory_s = joint_count, tuple(cameras), memory_s
         self.fresh_s, self.blind_s, self.any_camera = fresh_s, blind_s, any_camera
         self.offset_s = np.array(context_offset_s, np.float64)

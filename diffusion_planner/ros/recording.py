@@ -161,7 +161,8 @@ class Recording:
 
     def _check_window(self, start_s, duration_s):
         if self.begin_s >= self.end_s:
-            raise ReplayError(f'{self.path}: begins at {start_s:g} s and ends before, expected a start within the {self._ros_s[-1] - self._ros_s[0]:.1f} s of the bag')
+            raise ReplayError(f'{self.path}: begins at {start_s:g} s and ends before, '
+                              f'expected a start within the {self._ros_s[-1] - self._ros_s[0]:.1f} s of the bag')
         if self._whole_s is not None and (duration_s is None or start_s + duration_s > self._whole_s + 0.1):
             raise ReplayError(f'{self.path}: header stamps of {self.joints} go back {self._whole_s:.1f} s after the beginning, expected one clock; '
                               f'play what comes before with a duration of {self._whole_s - start_s:.1f}')

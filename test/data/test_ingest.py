@@ -59,13 +59,14 @@ def test_several_bags_are_the_episodes_of_all(tmp_path, plain):
     np.testing.assert_allclose(found.position_rad, whole.position_rad, atol=1e-6)      # the second was at other stamps in the one bag
 
 
-def test_a_change_of_the_episode_ends_it_without_any_gap(tmp_path):
+@pytest.mark.parametrize('age_s, expected', [(0.0, [88, 70]), (0.017, [84, 66])])
+def test_a_change_of_the_episode_ends_it_without_any_gap(tmp_path, age_s, expected):
     """Two scenes follow one another at once: the joints of the second are elsewhere, and no sample lies between."""
     rows = []
     for tick in range(160):
         stamp_s, second = 1 + tick / 20, tick >= 90
         if tick % 4 == 2:
-            rows += [(stamp_s, '/episode', number(int(second) + 5, 'std_msgs/msg/UInt32')), (stamp_s, '/camera/image', picture(stamp_s))]
+            rows += [(stamp_s, '/episode', number(int(second) + 5, 'std_msgs/msg/UInt32')), (stamp_s, '/camera/image', picture(stamp_s - age_s))]
         rows.append((stamp_s, '/joint_states', joints(stamp_s, np.array(PANDA.home_rad) + (0.15 if second else -0.15))))
     bag = write_messages(tmp_path / 'bag', {'/joint_states': 'sensor_msgs/msg/JointState', '/camera/image': 'sensor_msgs/msg/Image',
                                             '/episode': 'std_msgs/msg/UInt32'}, rows)
@@ -73,6 +74,7 @@ def test_a_change_of_the_episode_ends_it_without_any_gap(tmp_path):
     report = ingest([bag], mapping_file(tmp_path, text), tmp_path / 'data')
     found = store.read(tmp_path / 'data')
     assert found.seed.tolist() == [5, 6] and report['bags'][0]['ended_by'] == {'another episode': 1, 'end of the recording': 1}
+    assert np.diff(found.joint_start).tolist() == expected
     offsets = [found.position_rad[slice(*found.joint_start[index:index + 2])] - np.array(PANDA.home_rad) for index in range(2)]
     np.testing.assert_allclose(offsets[0], -0.15, atol=1e-6)
     np.testing.assert_allclose(offsets[1], 0.15, atol=1e-6)

@@ -82,9 +82,10 @@ def test_nothing_is_made_up_where_messages_were_lost(tmp_path, lost, name):
     assert any(f'{name}: 1 gap, ' in warning for warning in report['warnings'])
 
 
-def test_a_few_lost_messages_are_bridged(tmp_path):
-    report, _ = made(tmp_path, [row for row in rows() if not (row[1] == '/joint_states' and 1.0 < row[0] < 1.2)])
-    assert report['episodes'] == 1 and topic(report, 'joint_states')['gaps'] == 0
+@pytest.mark.parametrize('until_s, episodes', [(1.2, 1), (1.28, 2)])
+def test_a_few_lost_messages_are_bridged(tmp_path, until_s, episodes):
+    report, _ = made(tmp_path, [row for row in rows() if not (row[1] == '/joint_states' and 1.0 < row[0] < until_s)], CAMERA + 'episodes: {shortest_s: 0.9}\n')
+    assert report['episodes'] == episodes and topic(report, 'joint_states')['gaps'] == episodes - 1
 
 
 def test_reordered_stamps_are_sorted(tmp_path):
@@ -149,6 +150,7 @@ def test_messages_without_stamps_are_dated_by_their_log_times(tmp_path, unstampe
                  picture(0.0, seed=log_s) if name == '/camera/image' and unstamped != 'joints' else message)
                 for log_s, name, message in rows(begin_s=RECEIVED_NS / 1e9)]
     report, _ = made(tmp_path, recorded)
+    assert report['bags'][0]['dated_by'] == ('header stamps' if unstamped == 'pictures' else 'log time')
     counts = [topic(report, name)['unstamped'] for name in ('joint_states', 'cameras.camera')]
     assert counts == {'joints': [80, 0], 'pictures': [0, 40], 'both': [80, 40]}[unstamped] and lengths_s(report) == pytest.approx([3.9], abs=0.06)
 
@@ -192,10 +194,12 @@ def error_line(capsys, *arguments):
 
 @pytest.mark.parametrize('name, expected', [
     ('nowhere', 'nowhere: is not there, expected a rosbag2 folder'), ('empty', 'empty: not a bag, expected a folder with .mcap or .db3 files'),
-    ('notes.txt', 'not a bag'), ('notes.mcap', 'no mcap file'), ('notes.db3', 'no sqlite3 file'),
+    ('robots', 'is a LeRobot dataset, expected a bag'), ('notes.txt', 'not a bag'), ('notes.mcap', 'no mcap file'), ('notes.db3', 'no sqlite3 file'),
 ])
 def test_what_is_no_bag(tmp_path, capsys, name, expected):
     (tmp_path / 'empty').mkdir()
+    (tmp_path / 'robots' / 'meta').mkdir(parents=True)
+    (tmp_path / 'robots' / 'meta' / 'info.json').write_text('{}')
     for file in ('notes.txt', 'notes.mcap', 'notes.db3'):
         (tmp_path / file).write_text('a shopping list ' * 20)
     assert expected in error_line(capsys, tmp_path / name, '--map', MAPPING, '--out', tmp_path / 'data')
@@ -260,6 +264,9 @@ def test_an_unindexed_file_is_read_in_the_order_of_its_log_times(tmp_path):
     for name, log_ns, data in sorted(stored, key=lambda row: row[0]):
         out += record(5, struct.pack('<HIQQ', sorted(topics).index(name) + 1, 0, log_ns, log_ns) + data)
     (tmp_path / 'flat.mcap').write_bytes(out + record(15, b'\0' * 4) + record(2, b'\0' * 20) + b'\x89MCAP0\r\n')
+    with open_bag(tmp_path / 'flat.mcap') as found:
+        times = [log_ns for _, log_ns, _ in found.messages()]
+    assert times == sorted(times) and len(times) == len(stored)
     ingest([tmp_path / 'flat.mcap'], mapping_file(tmp_path, CAMERA), tmp_path / 'flat')
     ingest([bag], mapping_file(tmp_path, CAMERA), tmp_path / 'whole')
     assert same(tmp_path / 'flat', tmp_path / 'whole')

@@ -170,6 +170,7 @@ def test_statistics(data, written):
     found = statistics['observation.images.wrist']
     assert np.shape(found['std']) == (3, 1, 1) and found['count'] == [len(pixels)]
     np.testing.assert_allclose(np.ravel(found['mean']), pixels.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(np.ravel(found['std']), pixels.std((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(np.ravel(found['q90']), np.quantile(pixels, 0.9, (0, 1, 2), method='inverted_cdf'))
     row = pyarrow.parquet.read_table(written / 'meta/episodes/chunk-000/file-000.parquet').to_pylist()[1]
     start, stop = LENGTHS[0], LENGTHS[0] + LENGTHS[1]

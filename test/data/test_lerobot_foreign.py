@@ -103,18 +103,30 @@ def test_rewards_sensors_and_uneven_stamps(copy, tmp_path):
     def change(columns):
         columns['next.score'] = [float(frame) for frame in columns['frame_index']]
         columns['force'] = [[frame / 30, 1.0] for frame in columns['frame_index']]
+        columns['next.done'] = [frame in (12, 39, 54) for frame in columns['frame_index']]
         columns['timestamp'] = [stamp if stamp < 0.5 else stamp + 0.1 for stamp in columns['timestamp']]      # three frames were lost
     edit(copy / DATA, change)
     edit_info(copy, lambda info: info['features'].update({'next.score': {'dtype': 'float32', 'shape': [1], 'names': None},
-                                                          'force': {'dtype': 'float32', 'shape': [2], 'names': None}}))
+                                                          'force': {'dtype': 'float32', 'shape': [2], 'names': None},
+                                                          'next.done': {'dtype': 'bool', 'shape': [1], 'names': None}}))
     mapping = dataclasses.replace(DEGREES, cameras={'wrist': 'observation.images.wrist'}, reward='next.score', reward_above=29.5, sensors={'force': 'force'})
     loaded = lerobot_import.load(copy, tmp_path / 'out', ROBOT, mapping)
     found = store.read(tmp_path / 'out')
     assert loaded.uneven == 2
     # Frame 30, with the first score above, was at 1.1 s by its stamp; its reward is that of the state after it, 1/30 s later.
     np.testing.assert_allclose(found.stamp_s[:29][found.reward[:29] > 0], np.arange(1.15, 1.41, 0.05), atol=1e-5)
+    # Frames 12 and 39, at 0.4 and 1.4 s, end something.
+    assert list(np.flatnonzero(store.read_column(found.paths[0], 'terminal')[:29])) == [8, 28]
     shift = np.interp(found.stamp_s[:29], [0, 14 / 30, 0.6, 1.4], [0, 14 / 30, 0.5, 1.3])
     np.testing.assert_allclose(found.sensors['force'][:29], np.stack([shift, np.ones(29)], 1), atol=1e-4)
+
+
+def test_episodes_in_any_order_within_a_file(copy, tmp_path):
+    edit(copy / DATA, lambda columns: columns.update({name: values[40:] + values[:40] for name, values in columns.items()}))
+    lerobot_import.load(copy, tmp_path / 'swapped', ROBOT, DEGREES)
+    lerobot_import.load(THEIRS, tmp_path / 'out', ROBOT, DEGREES)
+    for name in ('position_rad', 'pixels'):
+        np.testing.assert_array_equal(*(store.read_column(tmp_path / folder / 'episodes-00000.h5', name) for folder in ('swapped', 'out')))
 
 
 def remove_action(columns):

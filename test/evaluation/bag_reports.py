@@ -70,11 +70,13 @@ def report(plans=40, steps=3):
         'inverse_dynamics': {'about': 'about dynamics', 'available': True, 'methods': {
             name: {'n': 40, 'mean_rad': about(0.001), 'p95_rad': 0.003, 'joints_rad': {'shoulder': 0.001, 'elbow': 0.002}} for name in ('model', 'hold')}},
         'reward': {'about': 'about reward', 'known': True, 'rewarded_share': about(0.2), 'heads': {
-            name: {'name': name, 'all': _head(shift), 'by_offset': [{'offset_s': 0.5, **_head(shift)}]} for name, shift in (('judge', -0.02), ('reward', 0.05))}},
+            name: {'name': name, 'all': _head(shift),
+                'by_offset': [{'offset_s': 0.5, **_head(shift)}]} for name, shift in (('judge', -0.02), ('reward', 0.05))}},
         'success': {'about': 'about success', 'plans': 30, 'came': about(0.5), 'predictions': {'judge': _head(0.1), 'success': _head(-0.05)}},
         'guidance': {'about': 'about guidance', 'scale': 2.0, 'pairs': 40, 'moved_m': about(0.2), 'moved_rad': about(0.1), 'far': {'judge': pair},
                      'plans': {'n': 37, 'reward': pair, 'judge': pair, 'arrival_s': {'guided': about(2.0), 'unguided': None}}},
-        'typicality': {'about': 'about typicality', 'limit': 1.0, 'executed': {'outside': about(0.1), 'by_offset': [{'offset_s': 0.5, 'outside': about(0.1), **SPREAD}]},
+        'typicality': {'about': 'about typicality', 'limit': 1.0, 'executed': {'outside': about(0.1), 'by_offset': [{'offset_s': 0.5,
+            'outside': about(0.1), **SPREAD}]},
                        'plans': {'guided': SPREAD, 'unguided': SPREAD}},
         'scene': {'about': 'about scene', 'alarm': about(0.02), 'limit': 1.25, 'figures': {'latent': SPREAD}, 'alarm_by': {'latent': about(0.02)}},
         'limits': {'about': 'about limits', 'executed': {'readings': 1200, **{name: {'beyond': 2, 'share': 0.002, 'joints': {'elbow': 2}, 'largest': 0.9,
@@ -83,7 +85,8 @@ def report(plans=40, steps=3):
                        name: SPREAD for name in ('position', 'velocity', 'acceleration', 'jerk')}}},
         'refusals': {'about': 'about refusals', 'instants': plans, 'refused': 3, 'share': about(0.07), 'by_reason': {'too little time': 3},
                      'candidates': {'joint limits': 5, 'too little time': 90}, 'unguided': {'no safe candidate': 1}, 'waited_s': {'camera: stale': 1.5}},
-        'health': {'about': 'about health', 'jumps': 0, 'warnings': ['a warning'], 'topics': [_topic('/joint_states', 'joints'), _topic('/camera/image', 'front')],
+        'health': {'about': 'about health', 'jumps': 0, 'warnings': ['a warning'], 'topics': [_topic('/joint_states',
+            'joints'), _topic('/camera/image', 'front')],
                    'picture_age_histogram': {'front': {'edges': [0.0, 0.1, 0.2, 0.3], 'counts': [20, 15, 5], 'beyond': 0}}},
         'timeline': _timeline(plans), 'pictures': _pictures(steps),
         'verdict': {'level': 'warn', 'sentence': 'Sentence of all.', 'checks': [
@@ -93,7 +96,8 @@ def report(plans=40, steps=3):
 
 def timing():
     stages = {name: {'plans': 37, 'p50': p50, 'p95': 2 * p50, 'p99': 3 * p50, 'max': 4 * p50} for name, p50 in (('far', 40.0), ('total', 60.0))}
-    return {'about': 'about timing', 'plans': 37, 'deadline_ms': 240.0, 'stages': stages, 'histogram': {'edges': [0, 40, 80, 120, 160], 'counts': [0, 20, 15, 2], 'beyond': 1}}
+    return {'about': 'about timing', 'plans': 37, 'deadline_ms': 240.0, 'stages': stages, 'histogram': {'edges': [0, 40, 80, 120, 160],
+        'counts': [0, 20, 15, 2], 'beyond': 1}}
 
 
 def write(folder, content=None, times=None, side_px=16):

@@ -213,7 +213,7 @@ def test_several_cameras_and_a_sensor(folder):
     path.write_text(yaml.safe_dump({**yaml.safe_load(MAPPING.read_text()), 'cameras': {'front': {'topic': '/camera/image'}, 'wrist': {'topic': '/wrist/image'}},
                                     'sensors': {'wrench': {'topic': '/wrench', 'fields': ['wrench.force.x', 'wrench.force.y', 'wrench.force.z']}}}))
     bag = bags.write_bag(folder / 'several', episodes=bags.line_episodes()[:1], more={
-        '/wrist/image': ('sensor_msgs/msg/Image', lambda stamp_s: bags.image(wrist, stamp_s)),
+        '/wrist/image': ('sensor_msgs/msg/Image', lambda stamp_s: bags.image(np.roll(wrist, round(20 * stamp_s), 0), stamp_s)),
         '/wrench': ('geometry_msgs/msg/WrenchStamped', lambda stamp_s: bags.wrench(stamp_s, (stamp_s, 0, 1), (0, 0, 0)))})
     report, moments = evaluate(bag, folder / 'model', folder / 'several_out', path, WalkSettings(every_s=0.5, limit=3), make_inputs=Inputs)
     assert {'front', 'wrist', 'wrench'} <= {row['role'] for row in report['health']['topics'] if row['messages'] and not row['rejected']}

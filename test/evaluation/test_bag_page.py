@@ -6,7 +6,7 @@ import re
 import pytest
 from bag_reports import emptied, report, spoiled, timing, write
 
-from diffusion_planner.evaluation import bag_page, bag_page_charts, bag_page_pictures
+from diffusion_planner.evaluation import bag_page, bag_page_charts, bag_page_motion, bag_page_pictures
 from diffusion_planner.evaluation.bag_page_html import Markup, duration, escaped, measure, number, ranged, tag
 from diffusion_planner.evaluation.bag_page_svg import Axis, Frame, axis, log_axis, tight
 
@@ -56,9 +56,11 @@ def page(tmp_path_factory):
 def test_every_section_says_its_figures(page):
     assert list(page.sections) == SECTIONS
     said = {'motion': ('going on at constant velocity', '0.700 (0.560 to 0.910)'), 'reward': ('0.930', 'judge'), 'success': ('of 30 plans',),
-            'guidance': ('scale 2', '0.900 (0.720 to 1.17)'), 'typicality': ('held-out 99\u00a0% quantile', '10\u00a0% (8\u00a0% to 13\u00a0%)'),
-            'refusals': ('3 of 40 instants', '90'), 'dynamics': ('elbow',), 'limits': ('0 of 37 chunks', 'elbow (2)'), 'latency': ('median: 60\u00a0ms', '1 took longer'),
-            'pictures': ('front, plan at 0\u00a0s', 'imagined from the context alone'), 'health': ('/camera/image', '6 messages were rejected', 'a warning', 'a note on the bag')}
+            'guidance': ('scale 2', '0.900 (0.720 to 1.170)'), 'typicality': ('held-out 99\u00a0% quantile', '10\u00a0% (8\u00a0% to 13\u00a0%)'),
+            'refusals': ('3 of 40 instants', '90'), 'dynamics': ('elbow',), 'limits': ('0 of 37 chunks', 'elbow (2)'),
+            'latency': ('median: 60\u00a0ms', '1 took longer'),
+            'pictures': ('front, plan at 0\u00a0s', 'imagined from the context alone'),
+            'health': ('/camera/image', '6 messages were rejected', 'a warning', 'a note on the bag')}
     for name, texts in said.items():
         assert MISSING not in page.sections[name]
         for text in texts:
@@ -185,7 +187,8 @@ def test_not_a_number_is_no_figure(tmp_path):
 def test_figures_are_written_for_people():
     assert [number(value) for value in (0, 3, 3.0, 0.12345, 1234567, -0.5, None, float('nan'), True, 1.5e-7)] == [
         '0', '3', '3', '0.123', '1 234 567', '−0.500', '–', '–', 'yes', '1.50e−07']
-    assert [measure(*pair) for pair in ((0.004, 'm'), (0.04, 'm'), (4.0, 'm'), (0.05, 's'), (2.5, 's'), (0.042, 'share'), (0.42, 'share'), (0, 'share'), (None, 's'))] == [
+    assert [measure(*pair) for pair in ((0.004, 'm'), (0.04, 'm'), (4.0, 'm'), (0.05, 's'), (2.5, 's'), (0.042, 'share'), (0.42, 'share'), (0, 'share'),
+                                             (None, 's'))] == [
         '4 mm', '4 cm', '4 m', '50 ms', '2.50 s', '4.2 %', '42 %', '0 %', '–']
     assert ranged([2.0, 0.5, 3.0], 's') == '2 s (0.500 s to 3 s)' and ranged([0.2, None, None], 's') == '200 ms' and ranged(None) == '–'
     assert [duration(value) for value in (6.9, 82.4, 7322.0, None)] == ['6.90 s', '1 min 22 s', '2 h 2 min', '–']
@@ -198,14 +201,16 @@ def test_axes_are_round_and_hold_everything():
     assert axis([17.0, 31.0], '').low <= 17 and axis([17.0, 31.0], '').high >= 31
     assert axis([None, float('nan')], '').ticks and axis([5.0], '', zero=True).high >= 5
     assert tight(3, 47, '').ticks == (10, 20, 30, 40) and tight(1, 1, '').high > 1
-    assert log_axis([0.03, 40], '').low <= 0.03 and log_axis([], '').ticks
+    assert log_axis([0.1, 4], '', (0.1, 1, 4)).low < 0.1 and log_axis([], '', ()).high > 1
+    halved = log_axis([0.1, 10], '', ())
+    assert halved.share(1) == pytest.approx(0.5) and halved.share(0) == 0
 
 
 def test_charts_draw_where_the_figures_are():
     frame = Frame(328, 330, Axis(0, 1, ticks=(0, 0.5, 1)), Axis(0, 1, ticks=(0, 0.5, 1)))
     assert frame.px(0.5) == pytest.approx((frame.px(0) + frame.px(1)) / 2, abs=0.1) and frame.py(0) > frame.py(1) and frame.px(7) == frame.px(1)
-    series = bag_page_charts.Series('one', (0.0, 1.0, 2.0), (0.2, None, 1.8), (0.1, None, 1.7), (0.3, None, 1.9))
-    _, drawn = bag_page_charts.lines([series], 'x', 'y')(328)
+    series = bag_page_charts.Series('one', (0.1, 1.0, 2.0), (0.2, None, 1.8), (0.1, None, 1.7), (0.3, None, 1.9))
+    _, drawn = bag_page_charts.lines([series], 'x', 'y', (0.1, 1, 2))(328)
     assert drawn.count('class="mark circle c0"') == 2 and drawn.count('band') == 1
     _, drawn = bag_page_charts.timeline([series], [(0, 1, 'first')], [('none', 'good', 'tick', [1.0, 1.001])], 'x', 'y', threshold=1.0)(328)
     assert drawn.count('alarm') == 1 and drawn.count('class="limit"') == 1 and drawn.count('mark tick good') == 1 and 'span0' in drawn
@@ -214,6 +219,13 @@ def test_charts_draw_where_the_figures_are():
     _, drawn = bag_page_charts.bars([('half', 0.5, 'c0'), ('whole', 1.0, 'c0')], 'x', reference=1.0)(328)
     widths = [float(text) for text in re.findall(r'width="([\d.]+)"', drawn)]
     assert widths[0] == pytest.approx(widths[1] / 2, abs=0.1)
+
+
+def test_what_is_beyond_a_limit_is_alarming():
+    content = report()
+    content['limits']['chunks']['largest']['jerk'] = {'largest': 0.5}
+    drawn = ''.join(bag_page_motion.limits(content, None))
+    assert drawn.count('class="bar alarm"') == 2 * 2 and drawn.count('class="bar c0"') == 2
 
 
 def test_timing_is_drawn_with_the_time_there_is(page):

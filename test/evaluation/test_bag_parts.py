@@ -114,7 +114,7 @@ def test_reliability_by_hand():
 def test_plain_has_no_numpy_and_nothing_that_json_lacks():
     assert plain({'a': np.float32(1 / 3), 1: [np.nan, np.inf, np.int64(2), np.bool_(True)], 'b': np.array([-0.0])}) == {
         'a': 0.333333, '1': [None, None, 2, True], 'b': [0.0]}
-    assert math.copysign(1, plain(-0.0)) == 1
+    assert math.copysign(1, plain(-0.0)) == 1 and plain(1763723456.789012) == 1763723456.789      # a date keeps its seconds
 
 
 def test_likeness_of_pictures_by_hand():

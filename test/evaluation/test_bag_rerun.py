@@ -90,6 +90,13 @@ def test_dates_are_kept_and_poor_walks_are_written(tmp_path):
     assert written(tmp_path, []).blueprints()
 
 
+def test_where_rerun_is_switched_off_one_line_says_so(tmp_path, monkeypatch, capsys):
+    pytest.importorskip('rerun')
+    monkeypatch.setenv('RERUN', 'off')
+    assert bag_rerun.write(tmp_path, [moment(0)]) is None
+    assert 'unset the environment variable RERUN' in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
 def test_without_rerun_one_line_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'rerun', None)
     assert bag_rerun.write(tmp_path, [moment(0)]) is None

@@ -15,9 +15,11 @@ from std_msgs.msg import Float64MultiArray
 from diffusion_planner.config import ConfigError
 from diffusion_planner.messages import MessageError, read_vector
 from diffusion_planner.nets.world_model import ModelConfig, WorldModel
+from diffusion_planner.planning.history import History
+from diffusion_planner.ros import parameters
 from diffusion_planner.ros.conversions import to_time
 from diffusion_planner.ros.diagnostics import State
-from diffusion_planner.ros.sensing import message_class, mistyped, read_sources
+from diffusion_planner.ros.sensing import message_class, mistyped, read_sources, remember
 from diffusion_planner.runtime import checkpoint
 
 AXES = [f'wrench.{kind}.{axis}' for kind in ('force', 'torque') for axis in 'xyz']
@@ -112,6 +114,15 @@ class Rig(stepped.Rig):
 def rig(monkeypatch):
     return lambda fields=AXES, **values: Rig(monkeypatch, Feeling, sensors=text(wrench={**WRENCH, 'fields': fields}, fingers=FINGERS),
                                              sensor_timeout_s=0.3, **values).start()
+
+
+def test_a_history_of_its_own_doubts_sensors_as_the_node_does_by_default():
+    """What is evaluated offline is what the node would have done."""
+    given = {entry.name: entry.default for entry in parameters.PLANNER}
+    planner = Message(cameras=('left',), context_offset_s=(0.0,), sensors=Feeling.sensors)
+    made, own = remember(planner, ROBOT, given), History(7, ('left',), (0.0,), sensors=Feeling.sensors)
+    for name in ('fresh_s', 'blind_s', 'sensor_fresh_s', 'sensor_blind_s', 'any_camera', 'any_sensor', 'sensors', 'cameras'):
+        assert getattr(made, name) == getattr(own, name)
 
 
 def test_readings_reach_the_plan_stamped_or_not(rig):

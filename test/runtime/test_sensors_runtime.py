@@ -49,6 +49,10 @@ def folder(tmp_path_factory):
         for net in (network.encoder, network.decoder):
             net.camera.normal_(std=0.5)
         network.normalizer.spread[network.layout.sensor].copy_(torch.tensor([0.1, 5, 5, 5, 1e-3, 1e-3, 1e-3]))
+        other, = network.strangeness_of_others
+        other.known.fill_(255)                                  # the wrist has seen every colour
+        for strangeness, limit in ((network.strangeness, [1.0, 10, 10, 1]), (other, [1.0, 1, 1, 1])):
+            strangeness.limit.copy_(torch.tensor(limit))
         for layer in (network.denoiser.leave, network.denoiser.transformer.blocks[0].condition):     # which begin at zero
             layer.weight.normal_(std=0.2)
     path = tmp_path_factory.mktemp('felt') / 'model'
@@ -125,8 +129,9 @@ def test_the_strangest_camera_counts_and_an_unseen_one_does_not(pair):
         both, first = (backend.strange(backend.encode(one, Goal()), one) for one in (whole, blind))
         other = observed(picture_level=np.array([[1.0, 0.0]] * 3))
         second = backend.strange(backend.encode(other, Goal()), other)
-        assert both == {name: max(first[name], second[name]) for name in first} and first != second
-        said.append(both)
+        assert both['colours'] == first['colours'] > second['colours'] == 0
+        assert all(both[name] == second[name] > first[name] for name in ('picture', 'latent'))
+        said.append({**both, **{f'first {name}': value for name, value in first.items()}, **{f'second {name}': value for name, value in second.items()}})
         dark = observed(picture_level=np.ones((3, 2)))
         assert backend.strange(backend.encode(dark, Goal()), dark) == {}
     assert said[1] == pytest.approx(said[0], rel=1e-3)

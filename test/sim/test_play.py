@@ -86,7 +86,7 @@ def test_a_foreign_file_is_named(tmp_path):
 def test_windows_hold_what_was_known_at_each_instant(folder):
     read = store.read(folder)
     windows = Windows(read, (-1.2, -0.4, 0.0), 4.0)
-    joint, frame, offset_s, present = windows.draw(np.arange(3), 64, 5, np.random.default_rng(0))
+    joint, frame, _, offset_s, present = windows.draw(np.arange(3), 64, 5, np.random.default_rng(0))
     episode = np.searchsorted(read.joint_start, joint[:, -1], side='right') - 1
     assert (np.searchsorted(read.frame_start, frame, side='right') - 1 == episode[:, None]).all()
     stamps = read.stamp_s[joint]

@@ -125,16 +125,21 @@ def test_cameras_share_an_encoder_but_for_a_shift_of_their_own():
 
 
 def test_both_cameras_are_learned_from(play, tmp_path):
-    """The decoder misses something of either camera, and what the other sees changes nothing."""
+    """What either camera sees is encoded, decoded and told to the heads."""
     job = trainer.Job(trainer.configuration.load(trainer.TrainingConfig, write(tmp_path, SETTINGS)), play, tmp_path / 'm', False, torch.device('cpu'))
     job._motion_normalizer()
     pictures = trainer.representation.Pictures(job.episodes, np.ones(30, bool), 2)
     assert pictures.pixels.shape[1:] == (2, 96, 96, 3)
-    loss, _ = RepresentationBatches(job, pictures).loss(torch.Generator().manual_seed(0))
+    batches = RepresentationBatches(job, pictures)
+    loss, _ = batches.loss(torch.Generator().manual_seed(0))
     loss.backward()
     assert all(job.model.encoder.camera.grad[camera].abs().sum() > 0 for camera in (0, 1))
     assert all(job.model.decoder.camera.grad[camera].abs().sum() > 0 for camera in (0, 1))
     assert job.model.guide_head.place[0].weight.grad[:, 32:].abs().sum() > 0
+    for camera in (0, 1):
+        before = batches.loss(torch.Generator().manual_seed(0))[0].item()
+        pictures.pixels[:, camera] = 200
+        assert batches.loss(torch.Generator().manual_seed(0))[0].item() != pytest.approx(before, rel=1e-4)
 
 
 def test_a_token_holds_what_sensors_felt_and_the_origin_what_they_felt_a_little_before():

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,10 @@ from diffusion_planner.training.demos import make_demos
 
 MODEL = Path('models/panda_reach')
 HOLD = '''
-import sys
+import signal, sys
 import test_fanout
 from diffusion_planner.sim import fanout
+signal.signal(signal.SIGINT, signal.default_int_handler)       # which is off where tests are run in the background of a shell
 list(fanout.run(test_fanout.hold, [(sys.argv[1], int(sys.argv[2]))], workers=3, ray=fanout.HERE))
 '''
 
@@ -88,12 +89,19 @@ def program(tmp_path_factory):
     process.wait()
 
 
+@pytest.fixture(scope='module')
+def joined(program):
+    """A ray on two workers that this process has joined."""
+    address, word = program[1]
+    with fanout._environment({**fanout.ALONE, 'RAY_AUTH_TOKEN': word}), fanout._cluster(address, 2) as ray:
+        yield address, ray
+
+
 @pytest.fixture
-def address(program, monkeypatch):
-    """A ray on two workers to be joined."""
-    for name, value in {**fanout.ALONE, 'RAY_AUTH_TOKEN': program[1][1]}.items():
-        monkeypatch.setenv(name, value)
-    return program[1][0]
+def address(joined, monkeypatch):
+    """A ray that is joined once for all tests, as that takes seconds."""
+    monkeypatch.setattr(fanout, '_cluster', lambda address, workers: nullcontext(joined[1]))
+    return joined[0]
 
 
 @pytest.fixture(params=['local', 'ray'])
@@ -145,8 +153,8 @@ def test_who_stops_listening_leaves_no_process_behind():
 
 
 def test_play_is_the_same_bit_for_bit(address, tmp_path):
-    for name, where in (('here', None), ('there', address)):
-        make_demos(tmp_path / name, 2, 5, 2, where, shard=1)
+    for name, workers, where in (('here', 1, None), ('there', 2, address)):
+        make_demos(tmp_path / name, 2, 5, workers, where, shard=1)
     files = {name: {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ('here', 'there')}
     assert sorted(files['here']) == ['episodes-00000.h5', 'episodes-00001.h5', 'seed.txt']
     assert files['here'] == files['there']
@@ -154,7 +162,7 @@ def test_play_is_the_same_bit_for_bit(address, tmp_path):
 
 def test_episodes_are_the_same_but_for_the_time_they_take(address, tmp_path):
     found = {}
-    for name, more in (('here', ()), ('there', ('--ray', address))):
+    for name, more in (('here', ('--workers', '1')), ('there', ('--ray', address))):
         path = tmp_path / f'{name}.json'
         assert not cli.main(['compare', '--model', str(MODEL), '--episodes', '2', '--method', 'guided', '--json', str(path), *more])
         report = json.loads(path.read_text())
@@ -164,17 +172,33 @@ def test_episodes_are_the_same_but_for_the_time_they_take(address, tmp_path):
     assert found['here'] == found['there'] and len(found['here'][1]) == 2
 
 
-def test_an_interrupted_program_leaves_no_ray_behind(program):
-    process, _ = program
+def family(program):
+    """List the processes of the program's session: -> {process id: command line}"""
+    lines = subprocess.run(['ps', '-e', '-o', 'sid=,pid=,args='], capture_output=True, text=True, check=True).stdout.splitlines()
+    return {int(pid): command for sid, pid, command in (line.split(maxsplit=2) for line in lines) if sid == str(program.pid) and 'defunct' not in command}
 
-    def family():
-        lines = subprocess.run(['ps', '-e', '-o', 'sid=,args='], capture_output=True, text=True, check=True).stdout.splitlines()
-        return [line for line in lines if line.split()[0] == str(process.pid) and 'defunct' not in line]
-    assert any('raylet' in line for line in family())
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='looks into /proc')
+def test_a_ray_of_our_own_listens_on_the_loopback_alone(program):
+    sockets, found = set(), []
+    for descriptor in (path for pid in family(program[0]) for path in Path(f'/proc/{pid}/fd').glob('*')):
+        with suppress(FileNotFoundError):
+            sockets.add(os.readlink(descriptor))
+    for name in ('tcp', 'tcp6'):
+        for words in map(str.split, Path(f'/proc/net/{name}').read_text().splitlines()[1:]):
+            if words[3] == '0A' and f'socket:[{words[9]}]' in sockets:
+                found.append(words[1].split(':')[0])
+    assert len(found) >= 3 and all(address.endswith('0100007F') for address in found)
+
+
+def test_an_interrupted_program_leaves_no_ray_behind(program, joined):
+    process, (_, ray) = program[0], joined
+    ray.shutdown()                       # here, as it would miss the other end
+    assert any('raylet' in command for command in family(process).values())
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(60) != 0
+    assert process.wait(120) != 0
     until = time.monotonic() + 20
-    while found := family():
+    while found := family(process):
         assert time.monotonic() < until, found
         time.sleep(0.1)
 
@@ -191,9 +215,9 @@ def test_names_what_is_wrong_with_an_address(capsys, tmp_path, arguments, expect
     assert len(lines) == 1 and expected in lines[0]
 
 
-def test_without_ray_the_extra_is_named(capsys, monkeypatch):
+def test_without_ray_the_extra_is_named(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(fanout.importlib.util, 'find_spec', lambda name: None)
-    assert cli.main(['demos', '--ray']) == 2
+    assert cli.main(['demos', '--episodes', '1', '--out', str(tmp_path), '--ray']) == 2
     assert capsys.readouterr().err == ("diffusion-planner: --ray: got 'local' without ray installed, expected the ray extra: "
                                        "pip install 'diffusion_planner[ray]'\n")
 
