@@ -62,11 +62,8 @@ def replay(bag: Annotated[Path, typer.Argument(help='Bag: a rosbag2 folder, or a
 @bags.command()
 def ingest(bag: Bags, out: Annotated[Path, typer.Option(help='Folder for the episodes, a new one.')], mapping: Mapping = Path('config/mapping.yaml')):
     """Make episodes of bags, for training: one folder of data, with a report of what was found."""
-    from diffusion_planner.data import ingest_show, lerobot
+    from diffusion_planner.data import ingest_show
     from diffusion_planner.ros.wishes import locate
-    for path in bag:
-        if lerobot.is_dataset(path):
-            raise lerobot.LeRobotError(f'{path}: is a LeRobot dataset, expected a bag; use: diffusion-planner from-lerobot {path} --out {out}')
     ingest_show.run(bag, locate(mapping), out)
 
 

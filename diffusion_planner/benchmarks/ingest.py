@@ -23,7 +23,8 @@ begun_s, begun_cpu_s = time.monotonic(), time.process_time()
 report = ingest([sys.argv[1]], sys.argv[2], sys.argv[3])
 took_s = time.monotonic() - begun_s
 peak = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM'))
-print(json.dumps({'took_s': took_s, 'cpu_s': time.process_time() - begun_cpu_s, 'peak_mib': int(peak.split()[1]) / 1024, 'episode_s': report['duration_s'], 'pictures': report['pictures']}))
+print(json.dumps({'took_s': took_s, 'cpu_s': time.process_time() - begun_cpu_s, 'peak_mib': int(peak.split()[1]) / 1024,
+                  'episode_s': report['duration_s'], 'pictures': report['pictures']}))
 '''
 MAPPING = '''
 robot: {robot}
@@ -145,6 +146,6 @@ def show(report):
     for column in ('pictures', 'bag [s]', 'bag [MiB]', 'took [s]', 'CPU [s]', 'times real time', 'peak memory [MiB]'):
         table.add_column(column, justify='left' if column == 'pictures' else 'right')
     for run in report['runs']:
-        table.add_row(run['pictures_as'], f'{run["seconds"]:g}', f'{run["bag_mib"]:.0f}', f'{run["took_s"]:.1f}', f'{run["cpu_s"]:.1f}', f'{run["times_real_time"]:.0f}',
-                      f'{run["peak_mib"]:.0f}')
+        table.add_row(run['pictures_as'], f'{run["seconds"]:g}', f'{run["bag_mib"]:.0f}', f'{run["took_s"]:.1f}', f'{run["cpu_s"]:.1f}',
+                      f'{run["times_real_time"]:.0f}', f'{run["peak_mib"]:.0f}')
     Console().print(table)

@@ -49,7 +49,8 @@ def bag_report(bag, feed, cutter, lines):
     return {'path': str(bag.path), 'notes': list(bag.notes), 'log_s': rounded(((bag.end_ns or 0) - (bag.begin_ns or 0)) / SECOND_NS),
             'clock_restarts': feed.restarts, 'dated_by': 'log time' if feed.by_log else 'header stamps',
             'topics': {stream.name: topic_report(stream) for stream in feed.streams}, 'episodes': lines,
-            'left_out': {reason: count for reason, count in cutter.left_out.items() if count}, 'ended_by': dict(cutter.ends), 'unused_s': rounded(cutter.unused_s),
+            'left_out': {reason: count for reason, count in cutter.left_out.items() if count}, 'ended_by': dict(cutter.ends),
+            'unused_s': rounded(cutter.unused_s),
             'picture_age_s': {'median': rounded(cutter.picture_age_s.quantile(0.5)), 'largest': rounded(cutter.picture_age_s.quantile(1.0))},
             'commands': 'next measured position' if not cutter.mapping.command else f'{cutter.commands.missing} instants by the next measured position'}
 

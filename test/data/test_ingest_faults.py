@@ -209,7 +209,8 @@ def test_what_is_no_bag(tmp_path, capsys, name, expected):
 @pytest.mark.parametrize('change, expected', [
     ({'/camera/image}': '/hand/image}'}, 'cameras.camera: topic /hand/image is not there, expected one of /camera/image, /clock, /episode, /joint_states, '),
     ({'topic: /reward': 'topic: /episode', 'above: 0.5': 'above: 99'}, 'reward: topic /episode never fires'),
-    ({'robot: config/panda.yaml': 'robot: config/ur5e.yaml'}, "no message is of robot ur5e; name: 'shoulder_pan_joint' is missing, expected once; got ['panda_joint1'"),
+    ({'robot: config/panda.yaml': 'robot: config/ur5e.yaml'},
+     "no message is of robot ur5e; name: 'shoulder_pan_joint' is missing, expected once; got ['panda_joint1'"),
     ({'shortest_s: 1.0': 'shortest_s: 20'}, 'no episode of at least 20 s in 1 bag: '),
     ({'field: data, above': 'field: dota, above'}, "has no field 'dota'"),
 ])

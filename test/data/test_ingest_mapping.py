@@ -3,6 +3,7 @@ import re
 
 import numpy as np
 import pytest
+import yaml
 from recordings import MAPPING, PANDA, header, joints, mapping_file, number, picture, same, swing_bag, write_messages
 
 from diffusion_planner.config import ConfigError
@@ -47,7 +48,8 @@ def test_the_shipped_mapping_explains_what_there_is():
     for kind in (mappings.CameraTopic, mappings.SensorTopic, mappings.RewardTopic, mappings.RewardMarker, mappings.RewardIntervals, mappings.Split):
         assert all(re.search(rf'\b{name}\b', text) for name in kind.__dataclass_fields__), kind
     every = '\n'.join(line.replace('# ', '', 1) if re.match(r'\s+# (wrist|wrench|fingers|service|\s+type)', line) else line for line in text.splitlines())
-    assert mappings.config.from_mapping(mappings.Mapping, __import__('yaml').safe_load(every.replace('sensors: {}', 'sensors:'))).sensors['wrench'].gap_s == 0.25
+    uncommented = mappings.config.from_mapping(mappings.Mapping, yaml.safe_load(every.replace('sensors: {}', 'sensors:')))
+    assert uncommented.sensors['wrench'].gap_s == 0.25 and set(uncommented.cameras) == {'camera', 'wrist'} and uncommented.episodes.service == '/reset'
 
 
 @pytest.mark.parametrize('change, expected', [

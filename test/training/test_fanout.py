@@ -174,7 +174,7 @@ def test_episodes_are_the_same_but_for_the_time_they_take(address, tmp_path):
 
 def family(program):
     """List the processes of the program's session: -> {process id: command line}"""
-    lines = subprocess.run(['ps', '-e', '-o', 'sid=,pid=,args='], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(['ps', '-eww', '-o', 'sid=,pid=,args='], capture_output=True, text=True, check=True).stdout.splitlines()
     return {int(pid): command for sid, pid, command in (line.split(maxsplit=2) for line in lines) if sid == str(program.pid) and 'defunct' not in command}
 
 
