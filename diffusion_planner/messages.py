@@ -75,7 +75,7 @@ def read_vector(message, fields):
 
     Raises MessageError for a path that leads nowhere, and for what is no finite number.
     """
-    values = [np.ravel(_numbers(_follow(message, path), path)) for path in fields]
+    values = [np.ravel(_numbers(read_field(message, path), path)) for path in fields]
     return np.concatenate(values) if values else np.zeros(0)
 
 
@@ -109,13 +109,14 @@ def is_blank(pixels):
     return 'uniform' if sample.std(axis=0).max() < UNIFORM_LEVELS else None
 
 
-def _follow(message, path):
-    """Go where a path leads, a part at a time."""
+def read_field(message, path):
+    """Follow a path of fields such as wrench.force.x or data[0:3] into a message: -> what is there. Raises MessageError."""
     for part in path.split('.'):
         found = PART.fullmatch(part)
         name, first, stop = found.groups() if found else (part, None, None)
         if not hasattr(message, name):
-            raise MessageError(f'{path}: {type(message).__name__} has no field {name!r}')
+            there = [field.lstrip('_') for field in getattr(message, '__slots__', None) or vars(message) if not field.startswith('__')]
+            raise MessageError(f'{path}: {type(message).__name__} has no field {name!r}; got {", ".join(there)}')
         message = getattr(message, name)
         if first is None:
             continue

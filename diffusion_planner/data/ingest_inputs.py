@@ -1,5 +1,4 @@
 """What each mapped topic says: readers that make payloads of raw messages, one stream for each topic."""
-import re
 import struct
 
 import numpy as np
@@ -7,10 +6,9 @@ import numpy as np
 from diffusion_planner.data.bags import BagError
 from diffusion_planner.data.ingest_streams import Stream, reject
 from diffusion_planner.data.mapping import service_topic
-from diffusion_planner.messages import MessageError, fit, is_blank, read_image, read_joint_state, read_vector
+from diffusion_planner.messages import MessageError, fit, is_blank, read_field, read_image, read_joint_state, read_vector
 
 BEYOND_RAD = 1.0       # joints farther beyond their ranges than this are no measurement; the node says the same
-PART = re.compile(r'(\w+)(?:\[(\d+)(?::(\d+))?\])?')
 SPHERE, DELETE, DELETE_ALL = 2, 2, 3
 CALL_BEGINS = 0, 1     # service_msgs/ServiceEventInfo: REQUEST_SENT, REQUEST_RECEIVED
 
@@ -102,7 +100,7 @@ def number_reader(bag, topic, fields):
 def field_reader(bag, split):
     """Read what tells episodes apart: data -> value of the field, or a new number every time where there is none."""
     def read(data):
-        value = pick(bag.decode(split.topic, data), split.field) if split.field else object()
+        value = read_field(bag.decode(split.topic, data), split.field) if split.field else object()
         return tuple(value.tolist()) if isinstance(value, np.ndarray) else value
     return read
 
@@ -146,19 +144,3 @@ def read_call(data):
         return struct.unpack_from('B', data, 4)[0] in CALL_BEGINS
     except struct.error:
         raise MessageError(f'data: got {len(data)} bytes, expected a service event') from None
-
-
-def pick(message, path):
-    """Follow a path of fields such as data[0:3] into a message. Raises MessageError."""
-    for part in path.split('.'):
-        name, first, last = PART.fullmatch(part).groups()
-        if not hasattr(message, name):
-            there = [field for field in vars(message) if not field.startswith('_')]
-            raise MessageError(f'{path}: there is no field {name!r}; got {", ".join(there)}')
-        message = getattr(message, name)
-        if first is not None:
-            end = int(last) if last is not None else int(first) + 1
-            if len(message) < end:
-                raise MessageError(f'{path}: got {len(message)} values, expected at least {end}')
-            message = message[int(first):end] if last is not None else message[int(first)]
-    return message

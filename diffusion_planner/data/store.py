@@ -99,12 +99,8 @@ def read(folder, limit=None):
     columns, privileged, sensors, attributes, paths = {}, {}, {}, {}, []
     for path in shards(folder):
         with _open(path) as file:
-            attributes = attributes or dict(file.attrs)
-            for name in ('joint_names', 'cameras', 'picture_shape'):
-                if list(file.attrs[name]) != list(attributes[name]):
-                    raise StoreError(f'{path}: {name} {list(file.attrs[name])}, expected {list(attributes[name])} as in the first shard')
-            if paths and set(file.get('sensors', {})) != set(sensors):
-                raise StoreError(f'{path}: sensors {sorted(file.get("sensors", {}))}, expected {sorted(sensors)} as in the first shard')
+            attributes = attributes or _described(file)
+            _check_same(path, _described(file), attributes)
             for name in file.get('sensors', {}):
                 sensors.setdefault(name, []).append(file[f'sensors/{name}'][:])
             for name in (*JOINT_FIELDS, 'frame_stamp_s', 'joint_count', 'frame_count', 'seed'):
@@ -119,6 +115,19 @@ def read(folder, limit=None):
     return Episodes(*(columns[name] for name in ('stamp_s', 'position_rad', 'velocity_rad_s', 'reward', 'frame_stamp_s')),
                     *starts, columns['seed'], {name: np.concatenate(parts) for name, parts in privileged.items()},
                     attributes, tuple(paths), {name: np.concatenate(parts) for name, parts in sensors.items()})
+
+
+def _described(file):
+    """Read what a shard says of itself, and the sizes of its sensors: -> dict"""
+    return {**file.attrs, 'sensor_sizes': {name: values.shape[1] for name, values in file.get('sensors', {}).items()}}
+
+
+def _check_same(path, found, expected):
+    """Raise StoreError for a shard of other data than the first one's; `demos` of old did not note the pictures' shape."""
+    for name in ('joint_names', 'cameras', 'picture_shape', 'sensor_sizes'):
+        ours, theirs = (value if isinstance(value, dict) else list(value) for value in (found.get(name, ()), expected.get(name, ())))
+        if ours != theirs:
+            raise StoreError(f'{path}: {name} {ours}, expected {theirs} as in the first shard')
 
 
 def read_pictures(path):

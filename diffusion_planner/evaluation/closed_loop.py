@@ -131,6 +131,7 @@ class Loop:
         """Run one episode: -> row of figures. `watch(env, plan)` is called at every picture."""
         env, settings = self.env, self.settings
         env.zones, env.trace = self.zones, []
+        env.steps = 0        # rounded instants would let an episode depend on those before it, and so on which process runs which
         env.reset(seed, settings.oddity)
         if method == 'line':
             return self._line(seed)

@@ -1,5 +1,4 @@
 """Record topics into a bag, for machines without rosbag2: raw subscriptions, no message is decoded."""
-import importlib
 import signal
 import sys
 import threading
@@ -12,7 +11,9 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
+from diffusion_planner.config import ConfigError
 from diffusion_planner.data.bag_writer import BagWriteError, BagWriter
+from diffusion_planner.ros.sensing import message_class
 
 DEPTH = 2000                 # messages that a topic may be ahead of this process
 POLL_S = 0.005
@@ -84,7 +85,7 @@ class Recorder:
                 raise BagWriteError(f'published as {" and as ".join(types)}, expected one type')
             kind = message_class(types[0])
             self.writer.add_topic(topic, types[0], [_stored(publisher.qos_profile) for publisher in publishers])
-        except BagWriteError as error:
+        except (BagWriteError, ConfigError) as error:
             if self.wanted:
                 raise BagWriteError(f'{topic}: {error}') from None
             track.note, self._subscriptions[topic] = f'left out: {error}', None
@@ -110,15 +111,6 @@ class Recorder:
                 track.count(data, info, now_s)
                 taken.append((info.get('received_timestamp') or time.time_ns(), topic, data))
         return taken
-
-
-def message_class(msgtype):
-    """Import a message class by its type: message_class('sensor_msgs/msg/Image') -> class. Raises BagWriteError."""
-    package, _, name = msgtype.split('/')
-    try:
-        return getattr(importlib.import_module(f'{package}.msg'), name)
-    except (ModuleNotFoundError, AttributeError):
-        raise BagWriteError(f'{msgtype}: its Python package is not installed, expected {package}') from None
 
 
 def _matching(publishers):

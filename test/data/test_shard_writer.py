@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import h5py
 import numpy as np
+import pytest
 from recordings import swings
 
 from diffusion_planner.data import store
@@ -28,3 +29,11 @@ def test_shards_without_sensors_are_read(tmp_path):
     with h5py.File(store.shard_path(tmp_path, 0), 'a') as file:
         assert 'sensors' not in file
     assert store.read(tmp_path).sensors == {} and store.read(tmp_path).privileged.keys() == {'target_m'}
+
+
+def test_shards_of_different_sensors_are_not_read_together(tmp_path):
+    for index, size in enumerate((2, 3)):
+        wrench = np.zeros((len(swings()[0].stamp_s), size), np.float32)
+        store.write_shard(store.shard_path(tmp_path, index), [replace(swings()[0], sensors={'wrench': wrench})], ATTRIBUTES)
+    with pytest.raises(store.StoreError, match=r"sensor_sizes \{'wrench': 3\}, expected \{'wrench': 2\} as in the first shard"):
+        store.read(tmp_path)
