@@ -1,11 +1,11 @@
-"""Train every stage, judges included, on a tiny setting, in this process or as one of several: python every_stage.py CONFIG DATA OUT"""
+"""Train every stage, judges included, on a tiny setting, as one of several processes: python every_stage.py CONFIG DATA OUT"""
 import os
 import sys
 from pathlib import Path
 
 from tiny import SETTINGS
 
-from diffusion_planner.training import identity, imagined, run, trainer
+from diffusion_planner.training import curves, identity, imagined, run, trainer
 
 STAGES = ('representation', 'heads', 'familiarity', 'denoiser', 'panel', 'transition', 'genuineness', 'flaw')
 STAGE = {'steps': 6, 'batch': 64, 'learning_rate': 1e-3}
@@ -24,9 +24,15 @@ def train(config, data, out):
     trainer.train(config, data, out, stage='judges')
 
 
+def hasten(put=setattr):
+    """Imagine little, log every step, and draw nothing: a picture takes longer than this training."""
+    for module, name, value in ((imagined, 'imagine', few), (run, 'LOG_EVERY', 1), (curves, 'draw', lambda folder, out: out)):
+        put(module, name, value)
+
+
 def main(config, data, out):
-    """Train, log every step, and leave a note of each stage's average as this process has it."""
-    imagined.imagine, run.LOG_EVERY = few, 1
+    """Train, and leave a note of each stage's average as this process has it."""
+    hasten()
     notes, ended = Path(out) / f'averages-{os.environ["RANK"]}.txt', run.Run.train
 
     def noted(self, *arguments, **options):

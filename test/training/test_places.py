@@ -79,6 +79,7 @@ def test_every_stage_trains_from_episodes_that_tell_no_target(tmp_path, monkeypa
     planning = checkpoint.read_config(tmp_path / 'model')['planning']
     assert planning['probe']['rewarded_place_cm'] > 0 and planning['rewarded_places']['episodes'] == 20
     assert set(planning['reward_calibration']['judge']) == {'play', 'imagined'}
+    assert (tmp_path / 'model/training/loss.png').stat().st_size > 10_000
 
 
 def test_data_without_reward_is_refused_with_the_count(tmp_path):
