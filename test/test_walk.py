@@ -1,4 +1,4 @@
-"""The walk of models/panda_reach/BAGS.md on a tiny setting: record, ingest, train, evaluate, replay, run. Each step is the command itself."""
+"""The walk of models/from_bags/BAGS.md on a tiny setting: record, ingest, train, evaluate, replay, run. Each step is the command itself."""
 import json
 import os
 import subprocess
