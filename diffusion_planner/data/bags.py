@@ -76,9 +76,15 @@ class Bag:
 
     def has_header(self, name):
         """Tell whether a topic's messages begin with a std_msgs/Header, whose stamp can be had without deserialising. Raises BagError."""
-        store, kind = _store(*self.topics[name][1:4])
-        fields = store.fielddefs[kind][1]
+        fielddefs, kind = self.fields(name)
+        fields = fielddefs[kind][1]
         return bool(fields) and HEADER_FIRST.fullmatch(str(fields[0][1][1])) is not None
+
+    def fields(self, name):
+        """Tell how a topic's messages are made: -> fields of all types, as rosbags has them, and the name of the topic's own. Raises BagError."""
+        topic = self.topics[name]
+        store, kind = _store(topic.type, topic.definition, topic.syntax)
+        return store.fielddefs, kind
 
     # -- files
 

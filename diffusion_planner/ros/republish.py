@@ -7,7 +7,6 @@ import numpy as np
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 
-from diffusion_planner.data import bags
 from diffusion_planner.ros.recording import ReplayError
 
 SEQUENCE = re.compile(r'sequence<(.+?)(?:, *(\d+))?>')
@@ -45,8 +44,7 @@ class Converter:
 
     def __init__(self, bag, topic):
         self.bag, self.topic, self.kind = bag, topic, find_class(bag.topics[topic].type)
-        store, msgtype = bags._store(*bag.topics[topic][1:4])
-        self.as_is = layout(self.kind) == bag_layout(store.fielddefs, msgtype)
+        self.as_is = layout(self.kind) == bag_layout(*bag.fields(topic))
 
     def __call__(self, data):
         """Convert one message: bytes -> bytes. Raises ValueError for bytes that are none."""
