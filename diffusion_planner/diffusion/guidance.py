@@ -79,19 +79,21 @@ def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, pri
         moving = _moving(mask, level, clean)
         gain = _gain(form, level.unsqueeze(-1), prior_variance)
         wanted = torch.where(moving, _per_candidate(scale, clean) * gain * gradient, 0)
-        damping = _damping(wanted, slope, value) if proximal else torch.ones_like(wanted[:, :1, :1])
-        eased = ease(clean, offset_s)[:, None, None] if ease else torch.ones_like(damping)
-        wanted = wanted * damping * eased
-        shift = limit_shift(wanted, moving, max_shift(level).unsqueeze(-1) if callable(max_shift) else max_shift)
+        factors = _damping(wanted, slope, value) if proximal else None, ease(clean, offset_s)[:, None, None] if ease else None
+        for factor in factors:
+            wanted = wanted if factor is None else wanted * factor
+        length, most = _rms(wanted, moving), max_shift(level).unsqueeze(-1) if callable(max_shift) else max_shift
+        kept = _kept(length, most)
+        shift = wanted * kept
         if restraint is not None:
-            _note(restraint, damping, eased, wanted, shift, moving)
+            _note(restraint, *factors, length, kept)
         if trace is not None:
             _record(trace, value, torch.where(moving, gradient, 0), wanted, shift, moving)
         if not negligible:
             return clean + shift, None
         # Where a token holds no evidence yet the form 'through' has no gradient: that is not the end of its pull.
         seen = ((signal(level) >= MIN_SIGNAL) | (level == 0)).all(1)
-        return clean + shift, seen & (_rms(shift, moving).amax((1, 2)) < negligible)
+        return clean + shift, seen & ((length * kept).amax((1, 2)) < negligible)
 
     settled = None   # [B], which candidates are no longer guided
 
@@ -126,7 +128,12 @@ def limit_shift(shift, moving, max_shift):
 
     shift [B, T, D], moving [B, T, D] bool -> shift [B, T, D]
     """
-    return shift * (max_shift / _rms(shift, moving).clamp(min=1e-12)).clamp(max=1)
+    return shift * _kept(_rms(shift, moving), max_shift)
+
+
+def _kept(length, most):
+    """What a limit leaves of shifts so long: length [B, T, 1] -> factor in [0, 1]"""
+    return (most / length.clamp(min=1e-12)).clamp(max=1)
 
 
 def clamp(denoise, limit, mask=None):
@@ -200,10 +207,12 @@ def _rms(shift, moving):
             / moving.sum(-1, keepdim=True).clamp(min=1)).sqrt()
 
 
-def _note(restraint, damping, eased, wanted, shift, moving):
-    restraint.curvature.append(damping[:, 0, 0])
-    restraint.ease.append(eased[:, 0, 0])
-    asked, given = _rms(wanted, moving).sum((1, 2)), _rms(shift, moving).sum((1, 2))
+def _note(restraint, damping, eased, length, kept):
+    """Put down the factors of a call, each [B, 1, 1] or None for 1; length [B, T, 1] is what the limit was asked for."""
+    none = torch.ones_like(length[:, 0, 0])
+    restraint.curvature.append(none if damping is None else damping[:, 0, 0])
+    restraint.ease.append(none if eased is None else eased[:, 0, 0])
+    asked, given = length.sum((1, 2)), (length * kept).sum((1, 2))
     restraint.region.append(torch.where(asked > 0, given / asked.clamp(min=1e-12), 1.0))
 
 

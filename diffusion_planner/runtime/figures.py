@@ -1,6 +1,7 @@
 """What residuals mean, in units of what held-out play shows: the same for every backend."""
 import numpy as np
 
+PATH_POINTS = 4         # postures that are looked at between two tokens
 STEP_TOLERANCE = 0.03   # network space; what a step of imagined tokens may miss on top of what play does
 
 

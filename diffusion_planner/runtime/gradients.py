@@ -82,14 +82,39 @@ def _stack(values):
     return torch.stack([nn.functional.pad(value, (*(0, 0) * (value.ndim - 1), 0, longest - len(value))) for value in values])
 
 
+class Octaves:
+    """The sines and cosines that a FamiliarityHead reads beside each joint, and their gradient; without octaves the joints alone."""
+
+    def __init__(self, frequency, joints):
+        self.frequency, self.joints = frequency, joints
+
+    def __call__(self, position):
+        """position [N, J] -> features [N, J (1 + 2 O)], and what `pull_back` needs"""
+        if not len(self.frequency):
+            return position, None
+        angle = (position[..., None] * self.frequency).flatten(-2)
+        sine, cosine = angle.sin(), angle.cos()
+        return torch.cat([position, sine, cosine], -1), (sine, cosine)
+
+    def pull_back(self, gradient, waves):
+        """Bring a gradient from the features to the joints: gradient [N, J (1 + 2 O)] -> [N, J]"""
+        if waves is None:
+            return gradient
+        own, of_sine, of_cosine = gradient.tensor_split((self.joints, self.joints * (1 + len(self.frequency))), -1)
+        along = (of_sine * waves[1] - of_cosine * waves[0]).unflatten(-1, (self.joints, -1))
+        return own + along @ self.frequency
+
+
 def unfamiliarity(head, margin):
     """Log-probability, up to a margin, that postures are of a kind seen at play, by a FamiliarityHead: -> compute, see `known`"""
     net, threshold = Perceptron([head.net]), head.floor + margin
 
     def compute(position):
-        odds, slopes = net(position.reshape(-1, position.shape[-1]))
+        octaves = Octaves(head.frequency, position.shape[-1])
+        features, waves = octaves(position.reshape(-1, position.shape[-1]))
+        odds, slopes = net(features)
         lacking = threshold - odds[0, :, 0]
-        gradient = net.pull_back(lacking.sigmoid()[None, :, None], slopes)
+        gradient = octaves.pull_back(net.pull_back(lacking.sigmoid()[None, :, None], slopes), waves)
         return -softplus(lacking).view(position.shape[:-1]), gradient.view(position.shape)
     return compute
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from diffusion_planner.nets.heads import HeadStack
-from diffusion_planner.runtime.judging import PATH_POINTS
+from diffusion_planner.runtime.figures import PATH_POINTS
 
 
 class Pictures(nn.Module):

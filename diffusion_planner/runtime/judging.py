@@ -5,13 +5,26 @@ import torch
 from diffusion_planner.diffusion.noise import add_noise
 from diffusion_planner.objectives.terms import mismatch
 from diffusion_planner.runtime import figures
+from diffusion_planner.runtime.colours import Colours
+from diffusion_planner.runtime.figures import PATH_POINTS
+from diffusion_planner.runtime.frozen import PairHeads, for_pictures
+from diffusion_planner.runtime.graphs import Strange
 from diffusion_planner.runtime.pressure import restraints
-
-PATH_POINTS = 4         # postures that are looked at between two tokens
 
 
 class Judging:
     """Judgements of one model; for a class that has network, planning, layout, config, device, denoise and pressure."""
+
+    def prepare(self):
+        """Trace what judges."""
+        self.pairs = PairHeads(self.network, self.device)
+        self.colours, self.seen = [], []
+        for camera, strangeness in enumerate(self.network.strangenesses() if self.config.strangeness else ()):
+            tables = {f'strangeness.{name}': value.cpu().numpy() for name, value in strangeness.state_dict().items()}
+            size = self.config.picture_shape
+            example = torch.zeros(1, *size, dtype=torch.uint8, device=self.device), torch.zeros(1, self.config.latent, device=self.device)
+            self.colours.append(Colours(tables))
+            self.seen.append(for_pictures(Strange(self.network, camera), *example))
 
     @torch.no_grad()
     def familiarity(self, context, tokens, offset_s, cubic=False):
@@ -60,9 +73,8 @@ class Judging:
         """How far transitions are above the floor of the transition head: -> numpy, 0 for models that have none"""
         if not self.config.transition:
             return np.zeros(far.shape[:-1])
-        gap_s = torch.as_tensor(np.asarray(gap_s, np.float32), device=self.device)
-        head, own = self.network.transition, self.layout.motion
-        return (head(near[..., own], far[..., own], gap_s) - head.floor).cpu().numpy()
+        gap_s, own = torch.as_tensor(np.asarray(gap_s, np.float32), device=self.device), self.layout.motion
+        return (self.pairs.odds('transition', near[..., own], far[..., own], gap_s) - self.network.transition.floor).cpu().numpy()
 
     @torch.no_grad()
     def steps(self, context, tokens, offset_s):
@@ -78,7 +90,7 @@ class Judging:
         own = self.layout.motion
         path = torch.cat([context.origin[:, None].expand(len(tokens), -1, -1), tokens], 1)[..., own]
         gap_s = torch.tensor(np.diff(offset_s, axis=1, prepend=0.0), dtype=torch.float32, device=self.device)
-        return self.network.genuineness(path[:, :-1], path[:, 1:], gap_s).mean(1).cpu().numpy()
+        return self.pairs.odds('genuineness', path[:, :-1], path[:, 1:], gap_s).mean(1).cpu().numpy()
 
     @torch.no_grad()
     def strange(self, context, observation):
@@ -95,11 +107,9 @@ class Judging:
         return self.judged[1]
 
     def _strange(self, picture, key):
-        strangeness = self.network.strangenesses()[key[0]]
         pixels = torch.from_numpy(np.ascontiguousarray(picture))[None].to(self.device)
-        latent = self._latent(picture, key)[None]
-        missed = strangeness.missed(self.network.decoder(latent, key[0]), pixels)
-        return dict(zip(strangeness.FIGURES, strangeness(pixels, missed, latent)[0].tolist()))
+        missed, distances = self.seen[key[0]](pixels, self._latent(picture, key)[None])
+        return self.colours[key[0]].figures(np.asarray(picture), missed.item(), distances[0].cpu().numpy())
 
     @torch.no_grad()
     def typicality(self, context, far, offset_s, seed):

@@ -10,7 +10,8 @@ from diffusion_planner.layout import ModelConfig
 from diffusion_planner.runtime import onnx_files, schedule
 from diffusion_planner.runtime.checkpoint import ModelError
 from diffusion_planner.runtime.onnx_graphs import Session
-from diffusion_planner.runtime.onnx_judging import Colours, Judging, strange_graph
+from diffusion_planner.runtime.colours import Colours
+from diffusion_planner.runtime.onnx_judging import Judging, strange_graph
 from diffusion_planner.runtime.onnx_pressure import Pressure
 from diffusion_planner.runtime.onnx_rows import Rows
 

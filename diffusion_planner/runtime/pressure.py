@@ -10,8 +10,9 @@ import torch
 from torch.nn.functional import softplus
 
 from diffusion_planner.diffusion.guidance import Restraint, guide
-from diffusion_planner.nets.heads import HeadStack, pessimistic
+from diffusion_planner.nets.heads import FlawedHead, HeadStack, pessimistic
 from diffusion_planner.objectives.motion import Motion
+from diffusion_planner.runtime.frozen import PairHeads
 from diffusion_planner.runtime.gradients import OfTokens, Shortfalls, unfamiliarity
 from diffusion_planner.runtime.schedule import FREE, PULL
 
@@ -22,17 +23,18 @@ TEMPERATURE = 0.01      # of the least distance and the like while they pull, in
 class Pressure:
     """Wraps a denoiser of one model with what pulls its tokens."""
 
-    def __init__(self, network, planning, device):
+    def __init__(self, network, planning, device, pairs=None):
         self.network, self.layout, self.device = network, network.layout, device
+        self.pairs = pairs or PairHeads(network, device)
         self.stack, self.alone = HeadStack(network.guides()), HeadStack([network.guide_head])
         # Pressure on what the arm does not control only leaves the data (DESIGN 9).
         self.mask = torch.zeros(self.layout.width, dtype=torch.bool, device=device)
         self.mask[self.layout.position] = True
         self.spread = planning.get('spread')
-        plain = not network.config.familiarity_octaves and self.stack.own is None
-        # The written-out gradients know plain perceptrons only; everything else goes through autograd.
+        # A head with a flaw is no plain metric: it goes through autograd.
+        plain = not isinstance(network.guide_head, FlawedHead)
         self.fast = (Shortfalls(network.guides()), Shortfalls([network.guide_head])) if plain else None
-        self.strange_posture = unfamiliarity(network.familiarity, FAMILIAR_MARGIN) if not network.config.familiarity_octaves else None
+        self.strange_posture = unfamiliarity(network.familiarity, FAMILIAR_MARGIN)
 
     def members(self, context, settings):
         """The heads that pull, with what each reads off the context: -> stack, places [M, 1, E], widths [M, 1]"""
@@ -113,7 +115,7 @@ class Pressure:
         def ease(clean, offset_s):
             if network.config.transition:
                 near = context.origin[:, self.layout.motion].expand(len(clean), -1)
-                odds = network.transition(near, clean[:, -1, self.layout.motion], offset_s[:, -1]) - network.transition.floor
+                odds = self.pairs.odds('transition', near, clean[:, -1, self.layout.motion], offset_s[:, -1]) - network.transition.floor
             else:
                 odds = network.familiarity(clean[:, -1, self.layout.position]) - network.familiarity.floor
             return torch.sigmoid(odds + settings.ease_odds)
@@ -127,11 +129,7 @@ class Pressure:
         """Wrap the denoiser so that fill-in tokens keep to postures of play, and to what the objective asks of a path."""
         count, goal = context.tokens.shape[1], context.goal
 
-        def familiar(tokens, _level):
-            return self.unfamiliar(tokens[:, count:-1, self.layout.position]).sum(1)
-
-        if self.strange_posture is not None:
-            familiar = OfTokens([self.strange_posture], slice(count, -1), self.layout.position)
+        familiar = OfTokens([self.strange_posture], slice(count, -1), self.layout.position)
         scale = settings.familiarity_scale if settings.guard else 0.0
         if goal.objective is None or not settings.objective_scale:
             return guide(denoise, familiar, scale, form='clean', mask=self.mask, max_shift=settings.familiarity_max_shift)

@@ -1,5 +1,4 @@
 """The planner's backend in PyTorch."""
-import warnings
 from collections import OrderedDict
 
 import numpy as np
@@ -10,6 +9,7 @@ from diffusion_planner.diffusion.matrices import scheduling_matrix
 from diffusion_planner.diffusion.noise import add_noise, signal
 from diffusion_planner.diffusion.samplers import MultistepStep, ddim_step, ddpm_step, sample
 from diffusion_planner.runtime import checkpoint
+from diffusion_planner.runtime.frozen import frozen
 from diffusion_planner.runtime.judging import Judging
 from diffusion_planner.runtime.pressure import Pressure
 from diffusion_planner.runtime.schedule import PICTURES_ALONE, draw, fresh, readings
@@ -38,7 +38,8 @@ class TorchBackend(Judging):
         self.config, self.layout = model.config, model.layout
         self.latents, self.judged, self.identity = OrderedDict(), (None, {}), ''
         self.denoise = _traced(model, self.device)
-        self.pressure = Pressure(model, planning, self.device)
+        self.prepare()
+        self.pressure = Pressure(model, planning, self.device, self.pairs)
 
     def scales(self):
         """Mean and spread of the data: -> [D], [D], numpy"""
@@ -51,7 +52,7 @@ class TorchBackend(Judging):
     def plant(self, path):
         """Let a reward head with a planted flaw guide in place of the first one. Raises ModelError."""
         self.network.guide_head = checkpoint.load_flaw(path, self.network).to(self.device)
-        self.pressure = Pressure(self.network, self.planning, self.device)
+        self.pressure = Pressure(self.network, self.planning, self.device, self.pairs)
 
     @torch.no_grad()
     def encode(self, observation, goal):
@@ -209,10 +210,7 @@ def _traced(model, device):
     count = len(model.config.context_offset_s) + 1
     example = (torch.zeros(2, count, model.layout.width, device=device), torch.full((2, count), 0.5, device=device),
                torch.ones(2, count, device=device))
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', torch.jit.TracerWarning)   # it unpacks a stack of three, whose length is fixed
-        warnings.simplefilter('ignore', DeprecationWarning)
-        return torch.jit.freeze(torch.jit.trace(_Planning(model).eval(), example, check_trace=False))
+    return frozen(_Planning(model), *example)
 
 
 def _matrix(context_level, imagined_level, steps, bend):
