@@ -166,7 +166,7 @@ class Loop:
                 # Refused: the next attempt draws other noise, as soon as a plan takes.
                 next_plan_s = env.now_s + (settings.replan_s if plan else settings.latency_s)
                 if plan:
-                    plans.append(plan)
+                    plans.append(self.planner.measure(plan))
                     waiting = env.now_s + settings.latency_s, plan, handover
                 elif settings.alone and attempts >= ATTEMPTS:
                     end_s = env.now_s
