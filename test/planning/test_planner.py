@@ -128,9 +128,9 @@ def test_where_the_heads_disagree_less_is_believed():
     assert _plan(backend, caution=0.0).breakdown['arrival_s'] == 1.0
 
 
-def test_a_strange_scene_is_refused_before_anything_is_imagined():
-    backend = WrittenDown([0.9] * 4, [0.9] * 4, [0.5] * 4)
-    backend.imagine_far = None      # would raise TypeError
+@pytest.mark.parametrize('typicality', [0.5, 9.0], ids=['whose plan is fit', 'in which no plan is fit'])
+def test_a_strange_scene_is_refused_as_such(typicality):
+    backend = WrittenDown([0.9] * 4, [0.9] * 4, [typicality] * 4)
     backend.seen = {'colours': 0.3, 'picture': 3.14}
     with pytest.raises(StrangeScene, match='picture 3.1 times what play shows'):
         _plan(backend)
