@@ -7,7 +7,7 @@ pytest.importorskip('gymnasium_robotics')
 
 from diffusion_planner.benchmarks.maze import audit          # noqa: E402
 from diffusion_planner.benchmarks.maze.world import MAZES    # noqa: E402
-from diffusion_planner.evaluation.metrics import mean_interval, wilson   # noqa: E402
+from diffusion_planner.evaluation.metrics import clustered_interval, wilson   # noqa: E402
 
 
 def _plan(wall, reward=0.9, **more):
@@ -28,8 +28,8 @@ def test_a_summary_by_hand():
     assert (figures['episodes'], figures['plans'], figures['refused']) == (2, 4, 2)
     assert figures['success'] == pytest.approx([0.5, *wilson(1, 2)])
     # The plan that was cut off by the end counts neither as promised nor as kept; for walls all four count.
-    assert figures['predicted_reward'] == pytest.approx(mean_interval([0.9, 0.8, 0.7])) and figures['realised_reward'][0] == pytest.approx(2 / 3)
-    assert figures['wall'] == pytest.approx([0.25, *wilson(1, 4)]) and figures['in_force'] == [0.2] * 3
+    assert figures['predicted_reward'] == pytest.approx(clustered_interval([[0.9, 0.8], [0.7]])) and figures['realised_reward'][0] == pytest.approx(2 / 3)
+    assert figures['wall'] == pytest.approx(clustered_interval([[0, 1, 0], [0]])) and figures['in_force'] == [0.2] * 3
     json.dumps(figures, allow_nan=False)
 
 
