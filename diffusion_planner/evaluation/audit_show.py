@@ -10,7 +10,7 @@ def show(report):
     if 'refusal' in report:
         refusal.show(report['refusal'])
     console.print(_separation(report['separation']))
-    console.print(', '.join(f'{name} {value:.3g}' for name, value in report['summary'].items() if value is not None), highlight=False)
+    console.print(', '.join(f'{name} {value if isinstance(value, int) else format(value, ".3g")}' for name, value in report['summary'].items() if value is not None), highlight=False)
 
 
 def _sweep(report):
