@@ -10,19 +10,16 @@ from types import SimpleNamespace
 import numpy as np
 
 from diffusion_planner.evaluation.assembly import load_objective, load_planner
+from diffusion_planner.evaluation.episode import Episode
 from diffusion_planner.evaluation.executed import Score
-from diffusion_planner.evaluation.follow_up import follow_up
 from diffusion_planner.objectives.written import Zone, read_spec
 from diffusion_planner.planning.cycle import CycleSettings, NotFollowing, PlanningCycle
 from diffusion_planner.planning.forecast import Forecast
-from diffusion_planner.planning.history import BLIND_S, History, NotReady
+from diffusion_planner.planning.history import NotReady
 from diffusion_planner.planning.planner import NoSafeCandidate, PlannerSettings
 from diffusion_planner.records import Goal
 from diffusion_planner.runtime.checkpoint import FLAW_FILE
 from diffusion_planner.sim.env import ArmEnv
-
-SETTLE_S = 1.0       # a plan that is followed alone is watched for so long after its end
-ATTEMPTS = 10        # at a plan that is followed alone
 
 
 @dataclass(frozen=True)
@@ -67,23 +64,6 @@ def planner_settings(settings):
     # Until every planner knows the setting it is given only to those that do.
     known = {'measure_typicality'} & {field.name for field in fields(PlannerSettings)}
     return PlannerSettings(guard=settings.guard, **dict.fromkeys(known, settings.typicality), **dict(settings.changes))
-
-
-class Camera:
-    """The camera of an episode, some of whose pictures never arrive; the first one does. `ages_s`: of the newest when plans began."""
-
-    def __init__(self, history, env, dropout, seed):
-        self.history, self.env, self.dropout = history, env, dropout
-        self.random, self.seen_s, self.ages_s, self.stops = np.random.default_rng((seed, 0xCA)), None, [], 0
-
-    def look(self):
-        if self.seen_s is None or not self.dropout or self.random.random() >= self.dropout:
-            self.history.append(self.env.render())
-            self.seen_s = self.env.now_s
-
-    def age_s(self):
-        self.ages_s.append(self.env.now_s - self.seen_s)
-        return self.ages_s[-1]
 
 
 class Loop:
@@ -139,54 +119,16 @@ class Loop:
         if method == 'line':
             return self._line(seed)
         self.planner.reset()
-        history = History(len(self.robot.joint_names), self.planner.cameras, self.planner.context_offset_s,
-                          **({} if settings.trust else {'fresh_s': 1e9, 'blind_s': 2e9}))
-        camera = Camera(history, env, settings.dropout, seed)
-        cycle = self.cycle(history)
-        goal, plans, attempts, self.refusals, self.took_ms = self.goal(method), [], 0, [], []
-        waiting, next_plan_s, plan, end_s = None, env.now_s, None, float('inf')
-        while not (env.episode()['done'] or env.now_s >= end_s):
-            if (env.steps - env.begun) % env.settings.joint_every == 0:
-                history.append(env.joints())
-            if (env.steps - env.begun) % env.settings.frame_every == 0:
-                camera.look()
-                if watch:
-                    watch(env, plan)
-            if waiting and env.now_s >= waiting[0]:
-                if not self._deliver(cycle, *waiting):
-                    next_plan_s = env.now_s
-                elif settings.alone:
-                    next_plan_s, end_s = float('inf'), waiting[1].origin_s + waiting[1].offset_s[-1] + SETTLE_S
-                waiting = None
-            if waiting is None and env.now_s >= next_plan_s - 1e-9:
-                if camera.age_s() > BLIND_S:
-                    self._send(cycle.brake(self.env.now_s))
-                    camera.stops, next_plan_s = camera.stops + 1, env.now_s + settings.latency_s
-                    env.step()
-                    continue
-                plan, handover = self._think(cycle, goal, seed * 1000 + attempts)
-                attempts += 1
-                # Refused: the next attempt draws other noise, as soon as a plan takes.
-                next_plan_s = env.now_s + (settings.replan_s if plan else settings.latency_s)
-                if plan:
-                    plans.append(plan)
-                    waiting = env.now_s + settings.latency_s, plan, handover
-                elif settings.alone and attempts >= ATTEMPTS:
-                    end_s = env.now_s
-            env.step()
-        return {**env.episode(), 'method': method, 'plan_ms': [plan.timing_ms['total'] for plan in plans],
-                'predicted_reward': [plan.breakdown['reward'] for plan in plans], 'steps': [plan.steps for plan in plans],
-                'noise_left': [float(plan.level.max()) for plan in plans], **cycle.counters(),
-                'judged': [follow_up(plan, env, self.robot, settings.alone) for plan in plans],
-                'executed': self.score and self.score.least(env.trace, plans), 'refusals': self.refusals, 'attempts': attempts, 'took_ms': self.took_ms,
-                'picture_age_s': camera.ages_s, 'blind': camera.stops}
+        self.refusals, self.took_ms = [], []
+        return Episode(self, seed, method, watch).run()
 
-    def _think(self, cycle, goal, seed):
+    def think(self, cycle, goal, seed):
+        """Plan from what a cycle has seen: -> (plan, handover), (None, ...) where there is none"""
         try:
             observation, handover = cycle.begin(self.env.now_s)
         except NotReady as missing:   # held back by what it touches: stop, and plan anew from there
             if isinstance(missing, NotFollowing):
-                self._send(cycle.give_way(self.env.now_s))
+                self.send(cycle.give_way(self.env.now_s))
             return None, None
         begun_s = time.perf_counter()
         try:
@@ -198,11 +140,12 @@ class Loop:
         finally:
             self.took_ms.append(1000 * (time.perf_counter() - begun_s))     # a refusal takes its time as well
 
-    def _send(self, stop):
+    def send(self, stop):
+        """Hand a chunk that stops the arm to the controller, if there is one."""
         if stop is not None:
             self.env.controller.accept(trajectory(stop, self.robot.joint_names, self.env.now_s), self.env.now_s)
 
-    def _deliver(self, cycle, _ready_s, plan, handover):
+    def deliver(self, cycle, plan, handover):
         """Hand a plan to the controller: -> whether it took it"""
         chunk = cycle.finish(plan, handover, self.env.now_s, self.objective)
         if chunk is None:
