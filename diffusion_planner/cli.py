@@ -118,7 +118,7 @@ def audit(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', 
           fit: Annotated[bool, typer.Option('--fit', help='Fit the combined judge first and choose the scale, on scenes of their own (--fit-seed).')] = False,
           fit_seed: Annotated[int, typer.Option(min=0, help='First of the scenes that the combined judge is fitted on.')] = 2000,
           fit_episodes: Annotated[int, typer.Option(min=1, help='How many of them, per setting.')] = 60,
-          write: Annotated[bool, typer.Option(help='Write the recommended scale into the checkpoint.')] = True,
+          write: Annotated[bool, typer.Option(help='Write the scale to use, and what was fitted, into the checkpoint.')] = True,
           scales: Annotated[Optional[list[float]], typer.Option('--scale', min=0, max=1000, help='Only this scale; may be repeated.')] = None,
           work: Annotated[Path, typer.Option(help='Folder where finished episodes are kept, so that an interrupted run goes on.')] = Path('runs/audit'),
           workers: Workers = 2, ray: Ray = None):
