@@ -53,7 +53,8 @@ def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, pri
 
     scale: a number, or one per candidate [B]; the number 0 returns `denoise` itself.
     form: 'noisy', 'clean' or 'through', see the module. The last two call the objective at level 0. Under 'clean' an objective
-        with a method `value_and_gradient(tokens) -> [B], [B, T, D]` is asked for both, without autograd.
+        with a method `value_and_gradient(tokens) -> [B], [B, T, D]` is asked for both, without autograd. If it has a `block` as well,
+        slices of T and of D, the gradient is that of the block alone, only this moves, and `mask` has no say.
     mask: bool, [D] or [T, D]; only these dimensions move.
     max_shift: trust region, the largest shift of a token: RMS over its masked dimensions, network space; a number, or a
         function of level [B, T] -> [B, T], for a region that shrinks with the noise.
@@ -74,26 +75,30 @@ def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, pri
     if not isinstance(scale, torch.Tensor) and scale == 0:
         return denoise
 
+    block = getattr(objective, 'block', None) if form == 'clean' else None
+
     def push(noisy, level, offset_s, scale):
         clean, value, gradient, slope = _ESTIMATES[form](denoise, objective, noisy, level, offset_s)
-        moving = _moving(mask, level, clean)
-        gain = _gain(form, level.unsqueeze(-1), prior_variance)
-        wanted = torch.where(moving, _per_candidate(scale, clean) * gain * gradient, 0)
+        # A token at level 0 has no gain; what moves has to be sorted out only where the gradient is of everything.
+        at, moving = (level, _moving(mask, level, clean)) if block is None else (level[:, block[0]], None)
+        wanted = _per_candidate(scale, clean) * _gain(form, at.unsqueeze(-1), prior_variance) * gradient
+        wanted = wanted if moving is None else torch.where(moving, wanted, 0)
         factors = _damping(wanted, slope, value) if proximal else None, ease(clean, offset_s)[:, None, None] if ease else None
         for factor in factors:
             wanted = wanted if factor is None else wanted * factor
-        length, most = _rms(wanted, moving), max_shift(level).unsqueeze(-1) if callable(max_shift) else max_shift
+        length, most = _rms(wanted, moving), max_shift(at).unsqueeze(-1) if callable(max_shift) else max_shift
         kept = _kept(length, most)
         shift = wanted * kept
         if restraint is not None:
             _note(restraint, *factors, length, kept)
         if trace is not None:
-            _record(trace, value, torch.where(moving, gradient, 0), wanted, shift, moving)
+            _record(trace, value, gradient, wanted, shift, (at > 0).unsqueeze(-1).expand(shift.shape) if moving is None else moving)
+        shifted = clean + shift if block is None else _moved(clean, shift, block)
         if not negligible:
-            return clean + shift, None
+            return shifted, None
         # Where a token holds no evidence yet the form 'through' has no gradient: that is not the end of its pull.
         seen = ((signal(level) >= MIN_SIGNAL) | (level == 0)).all(1)
-        return clean + shift, seen & ((length * kept).amax((1, 2)) < negligible)
+        return shifted, seen & ((length * kept).amax((1, 2)) < negligible)
 
     settled = None   # [B], which candidates are no longer guided
 
@@ -129,6 +134,13 @@ def limit_shift(shift, moving, max_shift):
     shift [B, T, D], moving [B, T, D] bool -> shift [B, T, D]
     """
     return shift * _kept(_rms(shift, moving), max_shift)
+
+
+def _moved(clean, shift, block):
+    """Add a shift to a block of tokens: clean [B, T, D], shift of the block -> [B, T, D]"""
+    clean = clean.clone()
+    clean[:, block[0], block[1]] += shift
+    return clean
 
 
 def _kept(length, most):
@@ -202,7 +214,10 @@ def _per_candidate(scale, clean):
     return scale.to(clean).reshape(-1, 1, 1) if isinstance(scale, torch.Tensor) else scale
 
 
-def _rms(shift, moving):
+def _rms(shift, moving=None):
+    """Root of the mean square over the numbers of each token that move, or over all: -> [B, T, 1]"""
+    if moving is None:
+        return shift.square().mean(-1, keepdim=True).sqrt()
     return (torch.where(moving, shift, 0).square().sum(-1, keepdim=True)
             / moving.sum(-1, keepdim=True).clamp(min=1)).sqrt()
 
@@ -217,7 +232,7 @@ def _note(restraint, damping, eased, length, kept):
 
 
 def _record(trace, value, gradient, wanted, shift, moving):
-    free = moving.any(-1)
+    free, gradient = moving.any(-1), torch.where(moving, gradient, 0)
     count = free.sum().clamp(min=1)
     trace.objective.append(value.mean().item())
     trace.gradient_norm.append((gradient.norm(dim=-1).sum() / count).item())

@@ -7,6 +7,7 @@ from diffusion_planner.planning import forecast
 
 LOOKS = (('guarded', 0.0), ('guarded', 0.5), ('guarded', 1.0), ('guarded', 8.0), ('damped', 1.0), ('damped', 8.0), ('free', 0.25))
 NEEDED = ('reward', 'panel', 'doubt', 'judge', 'typicality', 'reach', 'steps', 'genuineness', 'familiarity', 'consistency_rad')
+AFTERWARDS = 'typicality', 'steps', 'genuineness'     # measured of the plan that was chosen, see Planner.measure; choosing goes without
 
 
 def looks(options, pairs=LOOKS, seed=None):

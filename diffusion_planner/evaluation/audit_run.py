@@ -41,7 +41,7 @@ class Options:
     ray: str | None = None     # see sim.fanout
 
     def settings(self, mode, scale, alone=False):
-        return LoopSettings(str(self.model), float(scale), alone=alone, flaw=self.flaw, neutral=self.fitting, typicality=True,
+        return LoopSettings(str(self.model), float(scale), alone=alone, flaw=self.flaw, neutral=self.fitting,
                             objective=self.objective and str(self.objective), **MODES[mode])
 
 

@@ -24,7 +24,7 @@ class Twin:
         step.contexts = tuple(backend.encode(step.observation, goal) for goal in (self.goal, self.quiet_goal))
         step.figures['strange'] = {name: float(value) for name, value in backend.strange(step.contexts[0], step.observation).items()}
         try:
-            step.plan = self.planner.plan(step.observation, self.goal, step.seed)
+            step.plan = self.planner.measure(self.planner.plan(step.observation, self.goal, step.seed))
         except NoSafeCandidate as refused:
             cycle.refuse(refused)
             step.refusal, step.reasons = str(refused), {reason: count for reason, count in refused.reasons.items() if count}

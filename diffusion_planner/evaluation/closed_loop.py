@@ -3,7 +3,7 @@
 The planner's delay is simulated: a plan is handed to the controller `latency_s` after its observation was taken.
 """
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,7 +45,6 @@ class LoopSettings:
     neutral: bool = False      # every judgement is made, but no combined judge of the checkpoint is asked
     changes: tuple = ()        # (name, value) of planner settings, for trying them out
     dropout: float = 0.0       # share of the pictures that never arrive; without one for BLIND_S the arm is stopped, as by the node
-    typicality: bool = False   # measure that of the plans that are chosen, whether or not anything is decided by it
     trust: bool = True         # False: pictures count alike, however old they are
     backend: str = 'torch'
     device: str = 'cpu'
@@ -59,21 +58,14 @@ def goal_of(method, guidance_scale, objective=None):
     return Goal(guidance_scale=0.0 if method == 'unguided' else guidance_scale, objective=objective)
 
 
-def planner_settings(settings):
-    """What LoopSettings ask of the planner: -> PlannerSettings"""
-    # Until every planner knows the setting it is given only to those that do.
-    known = {'measure_typicality'} & {field.name for field in fields(PlannerSettings)}
-    return PlannerSettings(guard=settings.guard, **dict.fromkeys(known, settings.typicality), **dict(settings.changes))
-
-
 class Loop:
     """One planner and one simulated arm."""
 
     def __init__(self, settings, env=None, planner=None):
         self.env = env or ArmEnv()
         self.robot = self.env.robot
-        self.planner = planner or load_planner(settings.model, self.robot, planner_settings(settings), settings.backend, settings.threads,
-                                               settings.device)
+        self.planner = planner or load_planner(settings.model, self.robot, PlannerSettings(guard=settings.guard, **dict(settings.changes)),
+                                               settings.backend, settings.threads, settings.device)
         if settings.flaw:
             self.planner.backend.plant(Path(settings.model) / FLAW_FILE)
         if settings.neutral:

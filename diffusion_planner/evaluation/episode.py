@@ -76,7 +76,7 @@ class Episode:
         # Refused: the next attempt draws other noise, as soon as a plan takes.
         self.next_plan_s = now_s + (settings.replan_s if self.plan else settings.latency_s)
         if self.plan:
-            self.plans.append(self.plan)
+            self.plans.append(self.loop.planner.measure(self.plan))
             self.waiting = now_s + settings.latency_s, self.plan, handover
         elif settings.alone and self.attempts >= ATTEMPTS:
             self.end_s = now_s

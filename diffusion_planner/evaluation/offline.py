@@ -29,7 +29,7 @@ def probe_scene(planner, world, robot, scene, scale):
     """Plan once and measure: -> row of figures"""
     planner.reset()
     try:
-        plan = planner.plan(standing(planner, world, scene), Goal(scale), scene.seed)
+        plan = planner.measure(planner.plan(standing(planner, world, scene), Goal(scale), scene.seed))
     except NoSafeCandidate as refused:
         return {'seed': scene.seed, 'refused': str(refused)}
     path_rad = np.concatenate([[scene.start_rad], plan.position_rad])

@@ -40,6 +40,13 @@ class Chooser:
     refused: int = 0     # plans in a row
 
     @property
+    def typicality_limit(self):
+        """What a far token's denoising residual may be. A transition head tells what cannot be reached better, so it needs none."""
+        if self.settings.typicality_limit is None:
+            return math.inf if getattr(getattr(self.backend, 'config', None), 'transition', False) else 1.0
+        return self.settings.typicality_limit
+
+    @property
     def plans(self):
         """How many paths to fill in: more while an arm that stands still has the time, and one may be fit."""
         return max(self.settings.plans, min(self.settings.plans + self.refused, self.settings.plans_max))
@@ -51,7 +58,7 @@ class Chooser:
         the best and whose far token is typical. Without guidance reward has no say and the arrival is drawn at random.
         """
         settings = self.settings
-        typical = (figures['typicality'] <= settings.typicality_limit) | (not settings.guard)
+        typical = (figures.get('typicality', 0.0) <= self.typicality_limit) | (not settings.guard) | np.zeros(len(offset_s), bool)
         timely = (figures['reach'] >= settings.reach_limit) | (not settings.guard)
         rejected = {'far token not typical': int((~typical).sum()), 'too little time': int((typical & ~timely).sum())}
         usable = np.flatnonzero(typical & timely)
@@ -121,10 +128,8 @@ class Chooser:
                   'smoothness': terms.smoothness(position_rad, offset_s), 'arrival_s': offset_s[:, -1]}
         if math.isfinite(settings.mismatch_limit):
             judged['mismatch'] = backend.mismatch(*told)
-        if math.isfinite(settings.step_limit) or self.forecast is not None:
+        if math.isfinite(settings.step_limit):
             judged['steps'] = backend.steps(*told)
-        if self.forecast is not None:
-            judged['genuineness'] = backend.genuineness(*told)
         return judged
 
     def _fit(self, values, legal, asked, rejected):
@@ -137,7 +142,7 @@ class Chooser:
             if math.isfinite(settings.step_limit):
                 joined &= values['steps'] >= settings.step_limit
             familiar = (values['familiarity'] >= 0) | (not settings.refuse_unfamiliar)
-            typical = values['typicality'] <= settings.typicality_limit
+            typical = values.get('typicality', np.zeros(len(legal))) <= self.typicality_limit
             for reason, passed in (('far token not typical', typical), ('joint limits', legal), ('unfamiliar posture', familiar),
                                    ('steps that do not join', joined)):
                 rejected[reason] = rejected.get(reason, 0) + int((fit & ~passed).sum())
@@ -155,5 +160,5 @@ class Chooser:
         believed = max(weights.reward, 4.0 * ('asked' in values)) * self.believed(values)
         score = (use_reward * (believed + weights.judge * values['judge'])
                  - weights.earliness * values['arrival_s'] + weights.smoothness * values['smoothness']
-                 - weights.consistency * values['consistency_rad'] - weights.typicality * values['typicality'] + weights.warm * values['warm'])
+                 - weights.consistency * values['consistency_rad'] - weights.typicality * values.get('typicality', 0.0) + weights.warm * values['warm'])
         return score if asked is None else score + weights.objective * asked.score

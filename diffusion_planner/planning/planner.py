@@ -22,8 +22,8 @@ class Backend(Protocol):
     encode(observation, goal) -> context
     imagine_far(context, offset_s [B], goal, settings, seed, warm [D], stop) -> far [B, 1, D]
     strange(context, observation) -> {in which way: in units of what held-out pictures show}, {} for models that cannot tell
-    judge_far(context, far, offset_s [B], seed, typicality: wanted) -> {'reward', 'panel', 'doubt', 'judge', 'typicality', 'reach', ...}
-        numpy [B]
+    judge_far(context, far, offset_s [B], seed, typicality: wanted) -> {'reward', 'panel', 'doubt', 'judge', 'reach', ...,
+        and 'typicality' if wanted} numpy [B]
     typicality(context, far [P, 1, D], offset_s [P], seed) -> numpy [P], the same figure as judge_far's
     fill_in(context, far, chosen [P], offset_s [B], settings, seed, warm ([F, D], rows [P] bool), stop) -> tokens [P, F + 1, D]
     network_tokens(position_rad [T, J], velocity_rad_s [T, J], latent [T, V Z + K]) -> tokens [T, D]
@@ -46,6 +46,7 @@ class Planner:
         self.model, self.clock = backend.config, clock
         self.forecast = Forecast.read(getattr(backend, 'planning', {}).get('forecast'))
         self.previous, self.refused = None, 0     # the last plan; refusals in a row since then
+        self.told = None      # what the last plan was read off, see measure
         self.tail_s = 0.0     # what decoding and choosing took at the last plan
         self.haste = Haste()
 
@@ -108,6 +109,19 @@ class Planner:
         self.previous, self.refused = plan, 0
         return plan
 
+    def measure(self, plan):
+        """Add to the newest plan's breakdown what is worth knowing and decides nothing: typicality, steps, genuineness. -> the plan
+
+        For whoever has sent it off already: they cost a millisecond or two.
+        """
+        if plan is self.previous and self.told is not None:
+            context, far, offset_s, chosen, tokens, fill_offset_s, best, seed = self.told
+            backend, end, path = self.backend, chosen[best:best + 1], (context, tokens[best:best + 1], fill_offset_s[best:best + 1])
+            found = {'typicality': backend.typicality(context, far[end], offset_s[end], seed), 'steps': backend.steps(*path),
+                     'genuineness': backend.genuineness(*path)}
+            plan.breakdown.update({name: float(value[0]) for name, value in found.items()})
+        return plan
+
     def _plan(self, observation, goal, seed, pace, hurried):
         watch, settings = Stopwatch(self.clock), self.settings
         context = self.backend.encode(observation, goal)
@@ -119,11 +133,12 @@ class Planner:
         warm_far = None if last is None else self.backend.network_tokens(*last)[-1]
         # After the far tokens come one call for their typicality and at least one for the fill-in.
         far = self.backend.imagine_far(context, offset_s, goal, settings, seed, warm_far, pace.stage('far', reserve=2))
-        # A model with a transition head knows by that who is late; the residual then only has to be that of what is filled in.
-        bounded, late = math.isfinite(settings.typicality_limit), getattr(self.model, 'transition', False)
+        # A model with a transition head knows by that who is late; the residual then only has to be that of what is filled in, if at all.
+        bounded, late = math.isfinite(chooser.typicality_limit), getattr(self.model, 'transition', False)
         figures = self.backend.judge_far(context, far, offset_s, seed, bounded and not late)
         chosen, rejected = chooser.choose_arrivals(figures, offset_s, goal, seed)
         if bounded and late:
+            figures['typicality'] = np.zeros(len(offset_s))
             figures['typicality'][chosen] = self.backend.typicality(context, far[chosen], offset_s[chosen], seed)
         watch.lap('far')
         tokens = self.backend.fill_in(context, far, chosen, offset_s, settings, seed,
@@ -139,6 +154,7 @@ class Planner:
         best, breakdown = chooser.choose_plan(paths, judged, rejected, goal)
         breakdown |= {f'strange_{name}': float(value) for name, value in strange.items()}
         self.tail_s = decode_s + watch.lap('choose')
+        self.told = context, far, offset_s, chosen, tokens, fill_offset_s, best, seed
         level = self._noise_left(pace.steps, tokens.shape[1], self._is_warm(chosen)[best])
         return ImaginedPlan(observation.origin_s, fill_offset_s[best], position_rad[best], velocity_rad_s[best],
                             latent[best], breakdown, rejected, watch.laps_ms(), level, {**pace.steps, **hurried})

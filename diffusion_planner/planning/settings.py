@@ -49,7 +49,7 @@ class PlannerSettings:
     caution: float = 1.0               # the heads' mean less so many times their spread is what guides and what is believed
     guidance_negligible: float = 0.0   # a far token that is pulled less than this in a step is no longer pulled; 0: all are
     reward_margin: float = 0.20        # an arrival this near the best predicted reward counts as arrived
-    typicality_limit: float = 1.0      # in units of the held-out 99 % quantile
+    typicality_limit: float | None = None     # in units of the held-out 99 % quantile; None: 1, or none where a transition head judges arrivals
     slack_s: float = 0.6               # arrive this much after the earliest arrival: hurried paths cut corners
     patience_s: float = 0.3            # after every refusal in a row the wanted arrival is so much later, six times, then from the start
     spread: float = 0.0                # each further path that is filled in arrives later by this share of that time

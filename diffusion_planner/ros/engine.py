@@ -95,7 +95,7 @@ class Engine:
         self.cycle.forget()
         self.health.begin_again()
         hooks = replace(self.hooks, goal=self._next_goal, deadline_s=self.deadlines.wanted_s, report=self._report, failed=self._fall_back,
-                        seen=self.inputs.newest, lag_s=self._lag_s, begun=self._begun)
+                        seen=self.inputs.newest, lag_s=self._lag_s, begun=self._begun, judged=self._judged)
         self.worker = Worker(self.planner, self.cycle, hooks, self.values['seed'])
         self.worker.allowed = True
         self.worker.start()
@@ -236,8 +236,13 @@ class Engine:
     def _begun(self, now_s, observation):
         self.circumstances = Circumstances.of(now_s, observation, self.history, self.planner)
 
-    def _report(self, plan, goal, seed):
+    def _judged(self, plan, goal):
+        """Take note of a plan before it goes out, so that what is doubtful about it is said before anything moves."""
         self.newest_plan = plan, goal
+        if worries := self.health.strange():
+            self.hooks.warn('; '.join(worries))
+
+    def _report(self, plan, goal, seed):
         self.times.note(plan.timing_ms)
         self.deadlines.note(plan)
         self.hooks.report(plan, goal, seed)

@@ -70,7 +70,7 @@ class Health:
         missed, doubtful = self._missed(counters['deadline_misses'], now_s), self._refused(sum(refused.values()), now_s)
         return '; '.join([
             *self._stale().values(), *self._faults_of_inputs(),
-            *[f'plan refused: {self._why()}'] * doubtful, *self._strange(), *[f'{counters["deadline_misses"]} deadline misses so far'] * missed,
+            *[f'plan refused: {self._why()}'] * doubtful, *self.strange(), *[f'{counters["deadline_misses"]} deadline misses so far'] * missed,
             *[f'running on the CPU since the backend failed: {engine.fell_back}'] * bool(engine.fell_back), *self._company()])
 
     def unusable(self):
@@ -100,7 +100,7 @@ class Health:
         alone = ['nobody subscribes to the trajectory'] if self.listeners == 0 and not self.engine.values['shadow'] else []
         return alone + [f'{name} publishes trajectories too, expected nobody else' for name in self.rivals]
 
-    def _strange(self):
+    def strange(self):
         """Say what the newest plan was made in spite of: -> texts"""
         newest = self.engine.newest_plan
         said = {} if newest is None else newest[0].breakdown

@@ -1,4 +1,6 @@
 """What the planner node publishes: chunks to the controller, and to people what was imagined and how it stands."""
+import threading
+
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
@@ -11,7 +13,7 @@ from visualization_msgs.msg import MarkerArray
 
 from diffusion_planner.planning.playback import sample
 from diffusion_planner.ros import conversions
-from diffusion_planner.ros.diagnostics import asked, guidance, to_diagnostics
+from diffusion_planner.ros.diagnostics import State, asked, guidance, to_diagnostics
 
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -77,20 +79,26 @@ class Standing:
     """Status and diagnostics, from the node's first moment on."""
 
     def __init__(self, node):
-        self.node, self.said = node, None
+        self.node, self.said, self._lock = node, None, threading.Lock()     # two threads tell
         self._status = publisher(node, String, '~/status', LATCHED)
         self._diagnostics = publisher(node, DiagnosticArray, '/diagnostics', QoSProfile(depth=10))
 
     def tell(self, state, reason):
         """Say how it stands where that is news: -> whether the state has changed"""
-        before, self.said = self.said, (state, reason)
-        if self.said == before:
-            return False
-        self._status.publish(String(data=f'{state.value}: {reason}' if reason else state.value))
+        with self._lock:
+            before, self.said = self.said, (state, reason)
+            if self.said == before:
+                return False
+            self._status.publish(String(data=f'{state.value}: {reason}' if reason else state.value))
         if before is not None and before[0] == state:
             return False
         self.node.get_logger().info(f'{state.value}: {reason}' if reason else state.value)
         return True
+
+    def warn(self, reason):
+        """Say that what comes next is doubtful, unless worse is in force."""
+        if self.said is None or self.said[0] in (State.NOMINAL, State.DEGRADED):
+            self.tell(State.DEGRADED, reason)
 
     def diagnose(self, model, facts, alarm=False):
         """Publish diagnostics; `alarm` makes an error of them whatever the state."""

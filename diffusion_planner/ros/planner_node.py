@@ -87,7 +87,7 @@ class PlannerNode(LifecycleNode):
     def on_configure(self):
         values, simulated = parameters.values(self, parameters.PLANNER), self.get_parameter('use_sim_time').value
         timebase = SimulatedTime(self.get_clock()) if simulated else WallTime()
-        hooks = Hooks(timebase.now_s, self._send, self._report, self.get_logger().warning)
+        hooks = Hooks(timebase.now_s, self._send, self._report, self.get_logger().warning, warn=self._warn)
         self.engine = Engine(values, hooks, simulated, self._load, timebase)
         self.plans = Plans(self, self.engine, values['base_frame'], values['shadow'])
         self._entities = list(self.plans.entities)
@@ -191,6 +191,10 @@ class PlannerNode(LifecycleNode):
 
     def _report(self, plan, goal, seed):
         self.plans.report(plan, goal, seed)
+
+    def _warn(self, reason):
+        """Say from the planning thread what the plan that goes out next was made in spite of."""
+        self._standing.warn(reason)
 
     def _tell(self):
         """Look after the engine; publish the state when it changed, diagnostics along with it."""

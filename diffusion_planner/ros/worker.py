@@ -24,6 +24,8 @@ class Hooks:
     lag_s: Callable = float                 # -> how far the node's time is behind the joint states, as /clock may be
     seen: Callable = dict                   # -> what became of the newest picture until now, in milliseconds
     begun: Callable = lambda now_s, observation: None       # a plan begins, from this
+    judged: Callable = lambda plan, goal: None              # a plan is made, and nothing of it is out yet
+    warn: Callable = lambda reason: None                    # of what people must hear before anything moves
 
 
 LAG_S = 0.05     # farther behind the joint states than this, the node's time says nothing about where the arm is
@@ -133,6 +135,7 @@ class Worker(threading.Thread):
                 self._next_s = now_s   # at once, with another seed
             return
         watch.lap('inference')
+        self.hooks.judged(plan, goal)
         chunk = self.cycle.finish(plan, handover, self.hooks.now_s(), goal.objective)
         watch.lap('shape')
         if chunk is None or not self._send(chunk):
@@ -141,7 +144,7 @@ class Worker(threading.Thread):
         plan.timing_ms.update(watch.stages())
         if self.cycle.unusable == UNUSABLE and (stop := self.cycle.brake(self.hooks.now_s())):
             self._send(stop)
-        self.hooks.report(plan, goal, seed)
+        self.hooks.report(self.planner.measure(plan), goal, seed)
 
     def _send(self, chunk):
         """Hand a chunk on unless time has run past its beginning: -> whether it went out"""

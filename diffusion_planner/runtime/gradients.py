@@ -4,7 +4,7 @@ Each function here is an objective of postures, position [..., J] -> [...], that
 """
 import torch
 from torch import nn
-from torch.nn.functional import softplus
+from torch.nn.functional import silu, softplus
 
 
 class _Known(torch.autograd.Function):
@@ -28,20 +28,24 @@ def known(compute):
 
 
 class OfTokens:
-    """The sum of objectives of postures over some tokens, as an objective of tokens [B, T, D] -> [B] that knows its gradient."""
+    """The sum of objectives of postures over some tokens, as an objective of tokens [B, T, D] -> [B] that knows its gradient.
+
+    `block`: slices of T and of D, see diffusion.guidance.guide.
+    """
 
     def __init__(self, computes, tokens, numbers):
-        self.computes, self.tokens, self.numbers = computes, tokens, numbers     # slices of T and of D
+        self.computes, self.block = computes, (tokens, numbers)
 
     def value_and_gradient(self, tokens):
-        """-> value [B], gradient [B, T, D]"""
-        position, gradient = tokens[:, self.tokens, self.numbers], torch.zeros_like(tokens)
-        parts = [compute(position) for compute in self.computes]
-        gradient[:, self.tokens, self.numbers] = sum(part[1] for part in parts)
-        return sum(part[0] for part in parts).sum(1), gradient
+        """-> value [B], gradient of the block"""
+        position = tokens[:, self.block[0], self.block[1]]
+        (value, gradient), *others = [compute(position) for compute in self.computes]
+        for more, also in others:
+            value, gradient = value + more, gradient + also
+        return value.sum(1), gradient
 
     def __call__(self, tokens, _level):
-        position = tokens[:, self.tokens, self.numbers]
+        position = tokens[:, self.block[0], self.block[1]]
         return sum(known(compute)(position) for compute in self.computes).sum(1)
 
 
@@ -60,19 +64,17 @@ class Perceptron:
 
     def __call__(self, values):
         """values [N, before] -> after [M, N, after], and what `pull_back` needs"""
-        slopes, values = [], values.expand(len(self.back[0]), *values.shape)
+        entered, values = [], values.expand(len(self.back[0]), *values.shape)
         for weight, bias in self.forth[:-1]:
-            before = torch.baddbmm(bias, values, weight)
-            gate = before.sigmoid()
-            values = before * gate
-            slopes.append(gate + values * (1 - gate))
+            entered.append(torch.baddbmm(bias, values, weight))
+            values = silu(entered[-1])
         weight, bias = self.forth[-1]
-        return torch.baddbmm(bias, values, weight), slopes
+        return torch.baddbmm(bias, values, weight), entered
 
-    def pull_back(self, gradient, slopes):
+    def pull_back(self, gradient, entered):
         """Bring a gradient from the output to the input, summed over the networks: gradient [M, N, after] -> [N, before]"""
-        for weight, slope in zip(self.back[:0:-1], reversed(slopes)):
-            gradient = torch.bmm(gradient, weight) * slope
+        for weight, before in zip(self.back[:0:-1], reversed(entered)):
+            gradient = torch.ops.aten.silu_backward(torch.bmm(gradient, weight), before)
         return torch.bmm(gradient, self.back[0]).sum(0)
 
 
@@ -112,9 +114,9 @@ def unfamiliarity(head, margin):
     def compute(position):
         octaves = Octaves(head.frequency, position.shape[-1])
         features, waves = octaves(position.reshape(-1, position.shape[-1]))
-        odds, slopes = net(features)
+        odds, entered = net(features)
         lacking = threshold - odds[0, :, 0]
-        gradient = octaves.pull_back(net.pull_back(lacking.sigmoid()[None, :, None], slopes), waves)
+        gradient = octaves.pull_back(net.pull_back(lacking.sigmoid()[None, :, None], entered), waves)
         return -softplus(lacking).view(position.shape[:-1]), gradient.view(position.shape)
     return compute
 
@@ -128,13 +130,13 @@ class Shortfalls:
     def compute(self, places, sharpness, caution):
         """places [M, 1, E], sharpness [M, 1] -> compute, see `known`"""
         def value(position):
-            after, slopes = self.net(position.reshape(-1, position.shape[-1]))
+            after, entered = self.net(position.reshape(-1, position.shape[-1]))
             away = after - places
             values = sharpness * away.square().sum(-1)                                      # [M, B]
             mean, count = values.mean(0), len(values)
             spread = (values.var(0, correction=0) + 1e-12).sqrt()
             share = (1 - caution * (values - mean) / spread) / count if count > 1 else torch.ones_like(values)
-            gradient = self.net.pull_back(2 * (share * sharpness)[..., None] * away, slopes)
+            gradient = self.net.pull_back(2 * (share * sharpness)[..., None] * away, entered)
             combined = mean - caution * spread if count > 1 else mean
             return combined.view(position.shape[:-1]), gradient.view(position.shape)
         return value

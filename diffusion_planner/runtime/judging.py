@@ -56,7 +56,7 @@ class Judging:
         """Judge far tokens: -> numpy [B] each
 
         'reward' by the first head that guides, 'panel' and 'doubt' the mean and spread over all that guide, 'judge' by the head
-        that does not guide; 'typicality' in units of the held-out 99 % quantile; 'reach' is below 0 where there is too little
+        that does not guide; 'typicality', if wanted, in units of the held-out 99 % quantile; 'reach' is below 0 where there is too little
         time. Where guidance was guarded, also what held it back, see pressure.restraints.
         """
         position = far[:, 0, self.layout.position]
@@ -65,7 +65,7 @@ class Judging:
         judge = torch.sigmoid(self.network.judge_head.logit(position, torch.zeros(len(far), device=self.device), place, width))
         return {'reward': said[0].cpu().numpy(), 'panel': said.mean(0).cpu().numpy(), 'doubt': said.std(0, correction=0).cpu().numpy(),
                 'judge': judge.cpu().numpy(),
-                'typicality': self.typicality(context, far, offset_s, seed) if typicality else np.zeros(len(far)),
+                **({'typicality': self.typicality(context, far, offset_s, seed)} if typicality else {}),
                 'reach': self._reach(context.origin.expand(len(far), -1), far[:, 0], offset_s),
                 **self.pressure.asked_at_end(context, far), **restraints(context.pressure)}
 

@@ -22,7 +22,7 @@ class Judging:
         said = found['said']
         scale, restraint = context.pressure or (0.0, None)
         return {'reward': said[0].copy(), 'panel': said.mean(0), 'doubt': said.std(0), 'judge': found['judge'].copy(),
-                'typicality': self.typicality(context, far, offset_s, seed) if typicality else np.zeros(len(far)),
+                **({'typicality': self.typicality(context, far, offset_s, seed)} if typicality else {}),
                 'reach': found['reach'].copy(), **self.pressure.asked_at_end(context, far),
                 **({} if restraint is None else restraint.figures(scale))}
 

@@ -54,11 +54,14 @@ def interruptions():
 class Run:
     """One stage of training: step() is called until the budget is spent; state is kept on disk as it goes.
 
-    `identity` says what the stage depends on beside its own budget: a checkpoint of something else is refused with RunError.
+    `identity` says what the stage depends on beside its own budget: a checkpoint of something else is refused with RunError, which
+    tells to use `instead`. `title` is what users see in place of the name.
     """
 
-    def __init__(self, name, folder, modules, stage, config, resume, device, processes=None, identity=None):
+    def __init__(self, name, folder, modules, stage, config, resume, device, processes=None, identity=None, title=None,
+                 instead='--no-resume or another --out'):
         self.name, self.stage, self.config, self.device = name, stage, config, device
+        self.title, self.instead = title or name, instead
         self.processes = processes or Processes()
         self.processes.check_batch(name, stage.batch)
         self.path = Path(folder) / f'{name}.pt'
@@ -91,7 +94,7 @@ class Run:
                 if self.done % self.config.checkpoint_every == 0 or last or stop:
                     self.save()
                 if stop:
-                    progress.console.print(f'{self.name}: stopped at step {self.done} of {self.stage.steps}; the same command goes on from there')
+                    progress.console.print(f'{self.title}: stopped at step {self.done} of {self.stage.steps}; the same command goes on from there')
                     raise SystemExit(128 + (came or SIGNALS[1:])[0])
                 if probe and self.processes.main and (self.done % probe_every == 0 or last):
                     figures = probe(self.average)
@@ -110,7 +113,7 @@ class Run:
 
     def _progress(self):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-        return Progress(TextColumn(self.name), BarColumn(), MofNCompleteColumn(), TextColumn('{task.fields[note]}'), TimeRemainingColumn(),
+        return Progress(TextColumn(self.title), BarColumn(), MofNCompleteColumn(), TextColumn('{task.fields[note]}'), TimeRemainingColumn(),
                         refresh_per_second=1, disable=not self.processes.main)
 
     def _log(self, figures, writer):
@@ -159,7 +162,7 @@ class Run:
         if before is None:
             print(f'{self.path}: older than the checks of what a run belongs to; taken as it is')
         elif changed := difference(before, self.identity):
-            raise RunError(f'{self.path}: {changed} as in the run so far; use --no-resume or another --out')
+            raise RunError(f'{self.path}: {changed} as in the run so far; use {self.instead}')
         try:
             self.modules.load_state_dict(state['modules'])
             self.average.load_state_dict(state['average'])
@@ -172,4 +175,4 @@ class Run:
 
     def _unreadable(self, error):
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        return RunError(f'{self.path}: no checkpoint of this stage ({reason}); delete it or use --no-resume')
+        return RunError(f'{self.path}: no checkpoint of this stage ({reason}); delete it or use {self.instead}')

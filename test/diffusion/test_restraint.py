@@ -143,6 +143,32 @@ def test_under_clean_an_objective_that_knows_its_gradient_is_not_differentiated(
     assert guide(_half, Written(), 1.0, 'clean')(_noise(4, 2, 4, 2), torch.full((2, 4), 0.5).double(), None).isfinite().all()
 
 
+class Block(Known):
+    """The same, with the gradient of the first number of the last token alone."""
+    block = slice(-1, None), slice(0, 1)
+
+    def value_and_gradient(self, tokens):
+        return _bowl(tokens, None), -2 * (tokens[:, -1:, :1] - 3)
+
+
+@pytest.mark.parametrize('how', [{}, {'proximal': True}, {'max_shift': 0.05}, {'max_shift': lambda level: 0.1 * level, 'proximal': True},
+                                 {'ease': lambda clean, offset_s: torch.sigmoid(clean[:, 0, 0]), 'negligible': 0.02}], ids=str)
+@pytest.mark.parametrize('level', [0.0, 0.3, 1.0])
+def test_a_gradient_of_a_block_moves_what_a_mask_would(how, level):
+    # One of the three candidates is at level 0 in its last token, and stays.
+    noisy, levels = _noise(6, 3, 4, 2), torch.full((3, 4), 0.6, dtype=torch.float64)
+    levels[:, -1] = torch.tensor([0.0, level, 0.8])
+    mask, accounts, found = torch.zeros(4, 2, dtype=torch.bool), (Restraint(), Restraint()), []
+    mask[-1, 0] = True
+    for objective, restraint in zip((Block(), Known()), accounts):
+        guided = guide(_half, objective, 0.7, 'clean', mask=mask, restraint=restraint, **how)
+        found.append(torch.stack([guided(noisy, levels, torch.ones(3, 4)) for _ in range(3)]))
+    torch.testing.assert_close(*found)
+    assert torch.equal(found[0][:, 0], _half(noisy, levels, None)[None, 0].expand(3, 4, 2))
+    for one, other in zip(*(vars(account).values() for account in accounts)):
+        assert len(one) == len(other) and all(torch.allclose(*pair) for pair in zip(one, other))
+
+
 def test_each_candidate_is_eased_by_its_own_factor_when_others_are_settled():
     """Settled candidates are left out of the call, and `ease` then sees only the others."""
     seen = []

@@ -6,10 +6,11 @@ from audits import episode, make_model, plan
 
 from diffusion_planner.config import ConfigError
 from diffusion_planner.evaluation import audit, audit_compared, audit_fit, audit_run
+from diffusion_planner.evaluation.audit_judges import AFTERWARDS
 from diffusion_planner.evaluation.audit_run import mode_of
 from diffusion_planner.runtime import checkpoint
 
-SAID = {'success': 0.9, 'comes_true': 0.8, 'panel': 0.8, 'doubt': 0.0}
+SAID = {'success': 0.9, 'comes_true': 0.8}
 BEST = 4.0       # the guarded scale whose plans come true
 
 
@@ -18,7 +19,8 @@ def happens(settings, seed):
     scale, mode = settings.guidance_scale, mode_of(settings)
     success = {'guarded': scale >= 1, 'damped': True, 'free': scale <= 0.125}[mode]
     came = scale == BEST or seed % 2 == 0
-    judged = [plan(bool(came and success), 0.9 if came and success else 0.2, **({} if settings.neutral else SAID))]
+    kept = bool(came and success)
+    judged = [plan(kept, 0.9 if kept else 0.2, panel=0.9 if kept else 0.2, genuineness=3.0 * kept, **({} if settings.neutral else SAID))]
     executed = {'stay_high': 0.1 if settings.objective else -0.1} if settings.objective or settings.watched else None
     return {**episode(success, judged, zone_entries=int(settings.objective is None)), 'seed': seed, 'executed': executed,
             'time_to_target_s': 2.0 if success else None, 'elapsed_s': 10.0}
@@ -73,6 +75,8 @@ def test_a_fit_writes_the_judge_and_the_scale_of_its_own_scenes(options, model):
     assert planning(model) == json.loads(json.dumps(found)) and found['recommended_scale'] == BEST
     told = found['forecast']
     assert (told['first_seed'], told['scenes'], told['plans'], told['episodes']) == (2000, 4, 28, 40) and len(told['episode']) == 2
+    weight = dict(zip(told['features'], told['weight']))
+    assert weight['panel'] > 0 and not any(weight[name] for name in AFTERWARDS)      # which the planner does not know in time
 
 
 def test_a_fit_that_is_not_to_write_writes_nothing(options, model):

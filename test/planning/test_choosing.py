@@ -243,5 +243,5 @@ def test_what_has_neither_limit_nor_weight_is_not_computed(robot):
     backend = Backend()
     forecast = SimpleNamespace(judge=lambda values, guarded: {'comes_true': np.array([0.5, 0.5])})
     _, breakdown, _ = _choose(robot, backend=backend, forecast=forecast, mismatch_limit=1.0)
-    assert set(backend.asked) == {'consistency', 'familiarity', 'mismatch', 'steps', 'genuineness'}
+    assert set(backend.asked) == {'consistency', 'familiarity', 'mismatch'}      # steps and genuineness are for Planner.measure
     assert breakdown['comes_true'] == 0.5 and 'warm' not in breakdown

@@ -176,6 +176,51 @@ def test_a_model_with_a_transition_head_measures_typicality_only_of_what_is_fill
     assert plan.rejected['far token not typical'] == 1
 
 
+def _with_transition():
+    backend = WrittenDown([0.9] * 4, [0.9] * 4, [9.0] * 4)
+    backend.config = type('Config', (), {**vars(WrittenDown.config), 'transition': True})
+    del backend.figures['typicality']
+    backend.imagine_far = lambda *_: np.arange(4.0)[:, None, None] + np.zeros((4, 1, 2))
+    backend.fill_in = lambda context, far, chosen, *_: Rows(chosen)
+    return backend
+
+
+class Rows(Tokens):
+    """Tokens of which one row can be taken."""
+
+    def __getitem__(self, rows):
+        return Rows(self.chosen[rows])
+
+
+def test_a_model_with_a_transition_head_needs_no_residual_unless_asked():
+    backend = _with_transition()
+    plan = _plan(backend, typicality_limit=None)
+    assert 'typicality' not in plan.breakdown
+    backend.typicality = lambda context, far, offset_s, seed: np.array([3.0, 3.0])
+    with pytest.raises(NoSafeCandidate, match='2 far token not typical'):
+        _plan(backend, typicality_limit=1.0)
+
+
+def test_a_model_without_one_has_a_limit_of_its_own():
+    with pytest.raises(NoSafeCandidate, match='4 far token not typical'):
+        _plan(WrittenDown([0.9] * 4, [0.9] * 4, [1.1] * 4), typicality_limit=None)
+
+
+def test_what_decides_nothing_is_measured_of_the_newest_plan_on_request():
+    backend = _with_transition()
+    asked = []
+    backend.typicality = lambda context, far, offset_s, seed: asked.append((far.tolist(), offset_s.tolist(), seed)) or np.array([0.25])
+    backend.steps = lambda context, tokens, offset_s: asked.append((tokens.chosen.tolist(), offset_s.shape)) or np.array([2.0])
+    backend.genuineness = lambda *_: np.array([-1.0])
+    planner = Planner(backend, ROBOT, replace(SETTINGS, typicality_limit=None))
+    first, plan = (planner.plan(ORIGIN, Goal(1.0), seed) for seed in (7, 8))
+    assert not asked and planner.measure(plan) is plan
+    assert {name: plan.breakdown[name] for name in ('typicality', 'steps', 'genuineness')} == {'typicality': 0.25, 'steps': 2.0, 'genuineness': -1.0}
+    arrival = int(plan.breakdown['arrival_s']) - 1           # arrivals at 1, 2, 3 and 4 s
+    assert asked == [([[[arrival, arrival]]], [arrival + 1.0], 8), ([arrival], (1, 12))]
+    assert 'typicality' not in planner.measure(first).breakdown      # no longer the newest
+
+
 def test_a_model_with_a_forecast_says_how_likely_its_plan_is_to_come_true():
     backend = WrittenDown([0.9] * 4, [0.9] * 4, [0.5] * 4)
     assert 'comes_true' not in _plan(backend).breakdown

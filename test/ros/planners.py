@@ -34,6 +34,9 @@ class Swing:
                             {'reward': 0.5, 'judge': 0.5, 'typicality': 0.1, 'steps': 2.5, **self.judged(goal)}, {}, {'total': 1.0},
                             np.full(len(self.offset_s), 0.5 if deadline_s else 0.0), {'far': 4, 'fill': 2 if deadline_s else 4})
 
+    def measure(self, plan):
+        return plan
+
     def direction(self, observation, seed):
         return 1 if seed % 8 < 4 else -1
 

@@ -1,13 +1,13 @@
 """Play data: a ball that wanders from one random place to the next, never told of any task."""
 import os
 import zipfile
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from diffusion_planner.benchmarks.maze.world import PERIOD_S, BenchmarkError, World
+from diffusion_planner.sim import fanout
 
 EPISODE_STEPS, SHARD_EPISODES = 2000, 25
 ACCELERATION = 23.8   # m/s^2 at full force
@@ -98,8 +98,9 @@ def _episode(world, seed):
     return np.array(states, np.float32), np.array(forces, np.float32)
 
 
-def _shard(maze, first, path):
+def _shard(maze, path):
     world = World(maze)
+    first = int(path.stem.removeprefix('play_')) * SHARD_EPISODES
     states, forces = zip(*(_episode(world, first + index) for index in range(SHARD_EPISODES)))
     part = path.with_suffix('.part')
     with part.open('wb') as file:
@@ -113,12 +114,10 @@ def make_play(maze, folder, steps, workers=2):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     size = SHARD_EPISODES * EPISODE_STEPS
-    wanted = {folder / f'play_{index:04d}.npz': index * SHARD_EPISODES for index in range(-(-steps // size))}
-    missing = {path: first for path, first in wanted.items() if not path.exists()}
-    with ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
-        jobs = [pool.submit(_shard, maze, first, path) for path, first in missing.items()]
-        for job in track(jobs, f'play data of {maze.name}', disable=not jobs):
-            job.result()
+    wanted = [folder / f'play_{index:04d}.npz' for index in range(-(-steps // size))]
+    missing = [path for path in wanted if not path.exists()]
+    for _ in track(fanout.run(partial(_shard, maze), missing, workers), f'play data of {maze.name}', len(missing), disable=not missing):
+        pass
     return len(wanted) * size
 
 

@@ -1,7 +1,7 @@
 """Train one small model per maze from play data and relabelled sparse rewards. Resumable; the stages of the arm's training."""
-from concurrent.futures import ProcessPoolExecutor
+import hashlib
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,15 +15,17 @@ from diffusion_planner.data.windows import Windows
 from diffusion_planner.nets.denoiser import parameter_count
 from diffusion_planner.nets.world_model import ModelConfig, WorldModel
 from diffusion_planner.runtime import checkpoint
+from diffusion_planner.sim import fanout
 from diffusion_planner.training import calibration, denoising, familiarity, transition
 from diffusion_planner.training.config import Stage
-from diffusion_planner.training.run import Run
+from diffusion_planner.training.run import Run, spun_off
 
 PLAY_STEPS = {'umaze': 300_000, 'medium': 600_000, 'large': 1_000_000}
 DENOISER_STEPS = {'umaze': 3500, 'medium': 4500, 'large': 8000}
 COMMAND_S = 0.05       # what inverse dynamics infers: where the ball is so much later
 SHAKE_M = 0.35         # spread of the places that are shaken about
 FLOOR_MARGIN = 1.0     # log-odds are flat over free space and fall by five or more at a wall
+OF_ALL_STAGES = 'held_out_share', 'ema_decay', 'width', 'depth', 'fill_in_counts'     # settings that a run cannot change on its way
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,10 @@ class MazeTraining:
 
 
 def train(maze, data, out, settings=MazeTraining(), resume=True):
-    """Train the model of a maze from recorded play and write its folder; work in progress is kept in out/training."""
+    """Train the model of a maze from recorded play and write its folder; work in progress is kept in out/training.
+
+    Raises BenchmarkError for bad play, and RunError for work in progress of another maze, other play or other settings.
+    """
     job = MazeJob(maze, Path(data), Path(out), settings, resume)
     for stage in (job.heads, job.familiarity, job.transition, job.denoiser):
         stage()
@@ -56,14 +61,22 @@ def train(maze, data, out, settings=MazeTraining(), resume=True):
 def train_mazes(names, data, models, workers=2, settings=MazeTraining()):
     """Record play and train a model per maze, several at once, each on one thread. Resumes what was cut off."""
     for name in names:
-        make_play(MAZES[name], Path(data) / f'pointmaze_{name}', PLAY_STEPS[name], workers)
+        _folder(models, name).mkdir(parents=True, exist_ok=True)     # before hours of work that nobody could keep
+    for name in names:
+        make_play(MAZES[name], _folder(data, name), PLAY_STEPS[name], workers)
     # The largest first: it takes longest.
     order = sorted(names, key=lambda name: -PLAY_STEPS[name])
-    with ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
-        jobs = [pool.submit(train, MAZES[name], Path(data) / f'pointmaze_{name}', Path(models) / f'pointmaze_{name}',
-                            replace(settings, denoiser=replace(settings.denoiser, steps=DENOISER_STEPS[name]))) for name in order]
-        for job in jobs:
-            job.result()
+    for _ in fanout.run(partial(_train_named, data=data, models=models, settings=settings), order, workers):
+        pass
+
+
+def _train_named(name, data, models, settings):
+    settings = replace(settings, denoiser=replace(settings.denoiser, steps=DENOISER_STEPS[name]))
+    train(MAZES[name], _folder(data, name), _folder(models, name), settings)
+
+
+def _folder(parent, name):
+    return Path(parent) / f'pointmaze_{name}'
 
 
 class MazeJob:
@@ -100,6 +113,9 @@ class MazeJob:
         self.windows = Windows(self.episodes, self.model.config.context_offset_s, self.model.config.horizon_s)
         self.window_tokens = denoising.WindowTokens(self.windows, self.model, torch.zeros(len(flat), 0), self.device)
         self.steps = len(flat)
+        self.identity = {'maze': self.maze.name, 'horizon_s': self.maze.horizon_s, 'data.episodes': count,
+                         'data.columns': hashlib.sha256(np.ascontiguousarray(state)).hexdigest()[:12],
+                         **{key: getattr(self.plain, key) for key in OF_ALL_STAGES}}
 
     def normal(self, position_m):
         """Bring positions to network space: position_m [..., 2] -> [..., 2]"""
@@ -107,7 +123,8 @@ class MazeJob:
         return (torch.as_tensor(position_m) - self.model.normalizer.mean[own]) / self.model.normalizer.spread[own]
 
     def _run(self, name, modules, stage):
-        self.runs[name] = Run(name, self.work, modules, stage, self.plain, self.resume, self.device)
+        self.runs[name] = Run(name, self.work, modules, stage, self.plain, self.resume, self.device, identity=self.identity,
+                              title=f'{self.maze.name} {name}', instead='another --models')
         return self.runs[name]
 
     def minutes(self):
@@ -134,9 +151,9 @@ class MazeJob:
         """Train both reward heads, on different episodes, and inverse dynamics; fit the calibration on held-out episodes."""
         parts = {'guide': self.model.guide_head, 'judge': self.model.judge_head, 'inverse_dynamics': self.model.inverse_dynamics}
         run = self._run('heads', parts, self.plain.heads)
-        random = np.random.default_rng((self.plain.seed, 7, run.done))
 
         def loss(generator):
+            random = spun_off(generator)
             total, figures = self._dynamics_loss(run, random)
             for name, episodes in self.halves.items():
                 value, right = self._reward_loss(run.modules[name], episodes, run.stage.batch // 2, random, generator)
@@ -199,10 +216,9 @@ class MazeJob:
         motion = self.model.normalizer(self.window_tokens.motion).view(-1, int(self.episodes.joint_start[1]), self.model.layout.width)
         known, held_out = (transition.Pairs(motion[torch.from_numpy(part)], PERIOD_S, self.maze.horizon_s)
                            for part in (self.train_set, self.held_out))
-        random = np.random.default_rng((self.plain.seed, 11, run.done))
 
         def loss(generator):
-            value, right = transition.transition_loss(run.modules['transition'], known, run.stage.batch, random, generator)
+            value, right = transition.transition_loss(run.modules['transition'], known, run.stage.batch, spun_off(generator), generator)
             return value, {'loss': value.item(), 'right': right.item()}
 
         run.train(loss, self.writer)
@@ -213,9 +229,9 @@ class MazeJob:
         """Train the denoiser by diffusion forcing; every batch has about as many tokens, whatever their number per window."""
         run = self._run('denoiser', {'denoiser': self.model.denoiser}, self.plain.denoiser)
         weight = denoising.token_weight(self.model.layout)
-        random = np.random.default_rng((self.plain.seed, run.done))
 
         def loss(generator):
+            random = spun_off(generator)
             fill = int(random.choice(self.plain.fill_in_counts))
             clean, offset_s, present = self.window_tokens.draw(self.train_set, run.stage.batch // (fill + 2), fill, random)
             value = denoising.denoising_loss(run.modules['denoiser'], clean, offset_s, present, 1, weight, generator)
