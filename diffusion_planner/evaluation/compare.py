@@ -59,7 +59,7 @@ def summaries(rows, methods):
 def promises(rows):
     """Compare what the combined judge said of plans with what became of them: -> {'count', 'comes_true', 'came'}, or None
 
-    Over the plans of which it is known; both are means over plans. See audit_figures for how far apart they may be by chance.
+    Over the plans whose fate is known; both are means over plans.
     """
     told = [plan for row in rows for plan in row.get('judged', ()) if plan['came'] is not None and 'comes_true' in plan]
     if not told:
