@@ -38,10 +38,9 @@ def fit(options, seed, write=True):
 def curve(fitted, closed, guarded):
     """Fit the curve from the log-odds of first plans to the success of their episodes: {LoopSettings: rows} -> see forecast.fit_curve
 
-    Under guard without reward hardly an episode succeeds, and nearly all others do: those failures have a part in both curves, or the
-    guarded one would have seen no hopeless plan that stayed hopeless.
+    Under guard without reward hardly an episode succeeds, and nearly all others do: without those failures the guarded curve would have
+    seen no hopeless plan that stayed hopeless.
     """
-    rows = [row for settings, part in closed.items() if settings.guidance_scale == 0 or settings.guard == guarded
-            for row in part if row['judged']]
+    rows = [row for settings, part in closed.items() if settings.guard == guarded for row in part if row['judged']]
     odds = [fitted.odds({name: np.array([row['judged'][0].get(name, 0.0)]) for name in KNOWN})[0] for row in rows]
     return forecast.fit_curve(odds, [row['success'] for row in rows])

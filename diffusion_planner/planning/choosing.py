@@ -111,7 +111,7 @@ class Chooser:
         asked = None if goal.objective is None else goal.objective.judge(position_rad, velocity_rad_s, offset_s)
         fit = self._fit(values, terms.within_limits(position_rad, offset_s, self.robot), asked, rejected)
         if self.forecast is not None:
-            values |= self.forecast.judge(values, self.settings.guard and goal.guidance_scale > 0)
+            values |= self.forecast.judge(values, self.settings.guard)
         score = self._score(values, goal.guidance_scale != 0 or goal.candidates_only, asked)
         best = int(fit[np.argmax(score[fit])])
         breakdown = {'score': score, **{name: column for name, column in values.items() if name != 'warm'}}

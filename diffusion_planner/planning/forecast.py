@@ -40,7 +40,7 @@ class Forecast:
     """A logistic regression over FEATURES, fitted on plans that were really followed (evaluation.audit).
 
     `episode` are the curves by which the same log-odds say whether the episode succeeds, where plans go on replacing it: knots of
-    log-odds, and the share at each; one for guarded guidance, one for all else. A poor first plan is mended only where the next
+    log-odds, and the share at each; one under guard, one without. A poor first plan is mended only where the next
     ones are better. Below the first knot success falls off, see `along`.
     """
 
@@ -74,7 +74,7 @@ class Forecast:
     def judge(self, values, guarded):
         """Say how likely plans are to come true by themselves, and episodes that begin with them to succeed: -> {name: [P]}
 
-        guarded: whether reward guides, and under guard.
+        guarded: whether under guard.
         """
         odds = np.clip(self.odds(values), -30, 30)
         return {'comes_true': 1 / (1 + np.exp(-odds)), 'success': along(self.episode[not guarded], odds)}
