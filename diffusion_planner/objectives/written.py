@@ -201,6 +201,15 @@ def check_demands(name, demands, apart):
     raise ConfigError(f'{name}: {" and ".join(demand[0] for demand in told)} {problem} at the start state ({", ".join(values)})')
 
 
+def check_together(name, texts, apart):
+    """Refuse an objective of which no state keeps everything that holds from now on: texts of its demands, apart pairs of indices
+
+    Raises ConfigError with the first pair.
+    """
+    if apart:
+        raise ConfigError(f'{name}: {" and ".join(texts[index] for index in apart[0])} exclude each other, no state keeps to both')
+
+
 def quantity(name, value, unit):
     """Write a number with its name and its unit, if it has one of its own."""
     return f'{name} {value:.3f} {unit}'.strip()

@@ -63,6 +63,10 @@ class ExportedObjective:
             return []
         return written.breaches(self.zones, self._run('breaches', np.float64, position_rad)[0])
 
+    def check_together(self):
+        """Refuse what no start could satisfy, as Objective.check_together does. Raises ConfigError."""
+        written.check_together(self.name, [demand['text'] for demand in self._demands], self._apart)
+
     def check_start(self, position_rad):
         """Refuse a start, at rest, from which the hard terms are already broken: [J]. Raises ConfigError, as Objective.check_start does."""
         if not self._demands:
