@@ -74,6 +74,7 @@ class PlanWeights:
     smoothness: float | None = None
     consistency: float | None = None
     typicality: float | None = None
+    genuineness: float | None = None
     warm: float | None = None
     objective: float | None = None
 

@@ -12,6 +12,7 @@ class Weights:
     smoothness: float = 0.5
     consistency: float = 4.0
     typicality: float = 1.0
+    genuineness: float = 0.0     # for steps that look like play rather than imagined, per unit of log-odds
     warm: float = 0.3    # for going on with the last plan: a path that changes its mind every half second is no path
     judge: float = 0.0   # for the head that does not guide, on top of `reward`, which is the more doubtful of all heads
     objective: float = 1.0   # for the least satisfied term of the user's objective, per its own unit

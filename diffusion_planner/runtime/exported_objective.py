@@ -105,8 +105,8 @@ def load_exported(path_or_text, robot, model_dir):
 
 
 def content_of(spec):
-    """Identify what an objective says: Spec -> sha256 of its canonical JSON"""
-    return sha256(json.dumps(to_mapping(spec), sort_keys=True).encode())
+    """Identify what an objective says: Spec -> sha256 of its canonical JSON; weights that it leaves alone do not count"""
+    return sha256(json.dumps({**to_mapping(spec), 'weights': spec.chosen_weights}, sort_keys=True).encode())
 
 
 def robot_of(robot, spec):
