@@ -96,6 +96,15 @@ def test_a_proximal_step_never_passes_the_peak_however_large_the_scale(form, sca
     assert (share > 0).all() and (share <= 1 + 1e-9).all()
 
 
+@pytest.mark.parametrize('away', [1e-3, 1e-6, 1e-9])
+def test_an_estimate_next_to_the_peak_is_not_thrown_past_it(away):
+    # The value there is -2 away^2, as little as -2e-18: what keeps it from dividing by 0 must be smaller still.
+    start = torch.full((1, 4, 2), 3 - away, dtype=torch.float64)
+    guided = guide(lambda noisy, level, offset_s: start, _bowl, 1e9, 'clean', max_shift=FREE, proximal=True)
+    moved = guided(start, torch.full((1, 4), 0.5, dtype=torch.float64), None)[:, -1] - start[:, -1]
+    assert (moved > 0).all() and (moved <= away * (1 + 1e-6)).all()
+
+
 def test_an_estimate_on_the_peak_stays_there():
     guided = guide(lambda noisy, level, offset_s: torch.full_like(noisy, 3), _bowl, 1.0, 'clean', proximal=True)
     assert (guided(_noise(7, 2, 4, 2), torch.full((2, 4), 0.5).double(), None) == 3).all()
