@@ -25,7 +25,7 @@ def fit(options, seed, write=True):
     rows = forecast.features({name: np.array([plan.get(name, 0.0) for _, _, plan in found]) for name in KNOWN})
     fitted = forecast.fit(rows, [came_true(row) for _, row, _ in found])
     closed = run(options, [options.settings(mode, scale) for mode, scale in LOOPS], 'closed loop', seed)
-    fitted = replace(fitted, episode=tuple(curve(fitted, closed, guarded) for guarded in (True, False)))
+    fitted = replace(fitted, episode=tuple(curve(fitted, closed, way) for way in forecast.WAYS))
     scales = recommend([{'scale': settings.guidance_scale, 'mode': mode_of(settings), **summarise(part)} for settings, part in closed.items()])
     chosen = {'recommended_scale': scales['recommended_scale'],
               'forecast': {**fitted.table(), 'plans': len(found), 'episodes': sum(map(len, closed.values())), 'first_seed': seed,
@@ -35,12 +35,12 @@ def fit(options, seed, write=True):
     return chosen
 
 
-def curve(fitted, closed, guarded):
+def curve(fitted, closed, way):
     """Fit the curve from the log-odds of first plans to the success of their episodes: {LoopSettings: rows} -> see forecast.fit_curve
 
-    Under guard without reward hardly an episode succeeds, and nearly all others do: without those failures the guarded curve would have
-    seen no hopeless plan that stayed hopeless.
+    One per way: the same poor first plan is mended by the next ones where reward pulls them, and stays as it is where nothing does.
     """
-    rows = [row for settings, part in closed.items() if settings.guard == guarded for row in part if row['judged']]
+    rows = [row for settings, part in closed.items() if forecast.way_of(settings.guard, settings.guidance_scale) == way
+            for row in part if row['judged']]
     odds = [fitted.odds({name: np.array([row['judged'][0].get(name, 0.0)]) for name in KNOWN})[0] for row in rows]
     return forecast.fit_curve(odds, [row['success'] for row in rows])

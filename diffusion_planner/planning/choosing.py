@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffusion_planner.objectives import terms
+from diffusion_planner.planning.forecast import way_of
 from diffusion_planner.planning.settings import NoSafeCandidate
 
 WAITS = 7     # the earliest arrival and six later ones
@@ -112,7 +113,7 @@ class Chooser:
         legal = terms.within_limits(position_rad, offset_s, self.robot)
         fit = self._fit(values, legal, asked, rejected)
         if self.forecast is not None:
-            values |= self.forecast.judge(values, self.settings.guard)
+            values |= self.forecast.judge(values, way_of(self.settings.guard, goal.guidance_scale))
         parts = self._score(values, goal.guidance_scale != 0 or goal.candidates_only, asked)
         score = sum(parts.values(), np.zeros(len(legal)))
         best = int(fit[np.argmax(score[fit])])

@@ -18,6 +18,15 @@ FEATURES = {
 }
 
 
+# How episodes are planned, which decides what becomes of a poor first plan: with reward under guard, without reward under guard, without guard.
+WAYS = ('rewarded', 'unrewarded', 'unguarded')
+
+
+def way_of(guard, guidance_scale):
+    """Name the way of an episode: -> one of WAYS"""
+    return 'unguarded' if not guard else 'rewarded' if guidance_scale else 'unrewarded'
+
+
 def _odds(probability):
     probability = np.clip(probability, 1e-4, 1 - 1e-4)
     return np.log(probability / (1 - probability))
@@ -40,7 +49,7 @@ class Forecast:
     """A logistic regression over FEATURES, fitted on plans that were really followed (evaluation.audit).
 
     `episode` are the curves by which the same log-odds say whether the episode succeeds, where plans go on replacing it: knots of
-    log-odds, and the share at each; one under guard, one without. A poor first plan is mended only where the next
+    log-odds, and the share at each; one per way of WAYS. A poor first plan is mended only where the next
     ones are better. Below the first knot success falls off, see `along`.
     """
 
@@ -48,12 +57,12 @@ class Forecast:
     spread: np.ndarray
     weight: np.ndarray
     bias: float
-    episode: tuple = (((-2.0, 2.0), (0.1, 0.9)),) * 2
+    episode: tuple = (((-2.0, 2.0), (0.1, 0.9)),) * len(WAYS)
 
     @classmethod
     def read(cls, table):
         """Take a forecast from a checkpoint's planning table: -> Forecast, or None where there is none or it has other features"""
-        if not table or list(table['features']) != list(FEATURES):
+        if not table or list(table['features']) != list(FEATURES) or len(table['episode']) != len(WAYS):
             return None
         episode = tuple(tuple(map(tuple, curve)) for curve in table['episode'])
         return cls(*(np.array(table[name]) for name in ('mean', 'spread', 'weight')), float(table['bias']), episode)
@@ -71,13 +80,13 @@ class Forecast:
         """Log-odds that plans come true as they are: values {name: [P]} -> [P]"""
         return ((features(values) - self.mean) / self.spread) @ self.weight + self.bias
 
-    def judge(self, values, guarded):
+    def judge(self, values, way):
         """Say how likely plans are to come true by themselves, and episodes that begin with them to succeed: -> {name: [P]}
 
-        guarded: whether under guard.
+        way: one of WAYS.
         """
         odds = np.clip(self.odds(values), -30, 30)
-        return {'comes_true': 1 / (1 + np.exp(-odds)), 'success': along(self.episode[not guarded], odds)}
+        return {'comes_true': 1 / (1 + np.exp(-odds)), 'success': along(self.episode[WAYS.index(way)], odds)}
 
 
 def fit(rows, happened, strength=1.0):
@@ -118,11 +127,13 @@ def fit_curve(odds, happened, steps=8):
     """Fit a rising curve from log-odds to the share that happened: odds [N], happened [N] bool -> (odds knots, shares)
 
     Isotonic regression (Zadrozny and Elkan 2002) over `steps` groups of equal size, which no straight line in log-odds could
-    follow: episodes replan, so all but the worst plans end well. A group's share is Laplace's, a little inside of 0 and 1.
+    follow: episodes replan, so all but the worst plans end well. A group's share is Laplace's, a little inside of 0 and 1. The first
+    knot is the worst plan that was seen.
     """
     from scipy.optimize import isotonic_regression
     odds, happened = np.asarray(odds, float), np.asarray(happened, float)
     groups = np.array_split(np.argsort(odds, kind='stable'), max(1, min(steps, len(odds) // 4)))
     shares = [(happened[group].sum() + 1) / (len(group) + 2) for group in groups]
     rising = isotonic_regression(shares, weights=[len(group) for group in groups]).x
-    return tuple(float(np.median(odds[group])) for group in groups), tuple(float(share) for share in rising)
+    knots = [float(odds.min()), *(float(np.median(odds[group])) for group in groups)]
+    return tuple(knots), tuple(float(share) for share in (rising[0], *rising))

@@ -74,7 +74,7 @@ def test_a_fit_writes_the_judge_and_the_scale_of_its_own_scenes(options, model):
     found = audit_fit.fit(options, 2000)
     assert planning(model) == json.loads(json.dumps(found)) and found['recommended_scale'] == BEST
     told = found['forecast']
-    assert (told['first_seed'], told['scenes'], told['plans'], told['episodes']) == (2000, 4, 28, 40) and len(told['episode']) == 2
+    assert (told['first_seed'], told['scenes'], told['plans'], told['episodes']) == (2000, 4, 28, 40) and len(told['episode']) == 3
     weight = dict(zip(told['features'], told['weight']))
     assert weight['panel'] > 0 and not any(weight[name] for name in AFTERWARDS)      # which the planner does not know in time
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from diffusion_planner.planning.forecast import FEATURES, Forecast, along, features, fit, fit_curve
+from diffusion_planner.planning.forecast import WAYS, way_of, FEATURES, Forecast, along, features, fit, fit_curve
 
 VALUES = {'reward': [0.5, 0.9], 'panel': [0.5, 0.8], 'doubt': [0.0, 0.3], 'judge': [0.5, 0.2], 'typicality': [1.0, 0.5], 'reach': [0.0, 3.0],
           'steps': [1.0, -50.0], 'genuineness': [0.0, 2.0], 'familiarity': [0.5, 0.5], 'consistency_rad': [0.0, 0.01]}
@@ -85,14 +85,14 @@ def test_what_comes_true_by_hand():
     # Weight 1 on the log-odds of the head that guides: log 9 less a bias of log 3 is log 3, a chance of 3/4.
     weight = np.zeros(len(FEATURES))
     weight[0] = 1.0
-    said = _forecast(weight=weight, bias=-np.log(3)).judge({'reward': np.array([0.9])}, True)
+    said = _forecast(weight=weight, bias=-np.log(3)).judge({'reward': np.array([0.9])}, 'rewarded')
     assert said['comes_true'] == pytest.approx([0.75])
 
 
-@pytest.mark.parametrize('guarded, shares', [(True, [0.2, 0.5, 0.65, 0.8]), (False, [0.1, 0.3, 0.4, 0.5])])
-def test_success_follows_the_curve_of_its_kind_and_stays_level_above_it(guarded, shares):
-    curves = ((-1.0, 1.0), (0.2, 0.8)), ((-1.0, 1.0), (0.1, 0.5))
-    said = [_forecast(bias=bias, episode=curves).judge({'reward': np.array([0.5])}, guarded)['success'][0] for bias in (-1.0, 0.0, 0.5, 40.0)]
+@pytest.mark.parametrize('way, shares', [('rewarded', [0.2, 0.5, 0.65, 0.8]), ('unrewarded', [0.0, 0.1, 0.15, 0.2]), ('unguarded', [0.1, 0.3, 0.4, 0.5])])
+def test_success_follows_the_curve_of_its_kind_and_stays_level_above_it(way, shares):
+    curves = ((-1.0, 1.0), (0.2, 0.8)), ((-1.0, 1.0), (0.0, 0.2)), ((-1.0, 1.0), (0.1, 0.5))
+    said = [_forecast(bias=bias, episode=curves).judge({'reward': np.array([0.5])}, way)['success'][0] for bias in (-1.0, 0.0, 0.5, 40.0)]
     assert said == pytest.approx(shares)
 
 
@@ -107,8 +107,8 @@ def test_the_shipped_curve_promises_nothing_of_a_hopeless_plan():
     # As fitted first, on episodes that nearly all went well. Log-odds of -12.2 are a chance of 5e-6: the odds of 0.947 are 17.8, and
     # e^(-12.2 + 4.84) times that is 0.0113. A good plan is promised what episodes of its kind came to.
     curve = (-4.84, 0.09, 1.36, 3.78), (0.947, 0.947, 0.972, 0.972)
-    forecasts = [_forecast(bias=bias, episode=(curve, curve)) for bias in (-30.0, -12.2, 3.0)]
-    said = [each.judge({'reward': np.array([0.5])}, True)['success'][0] for each in forecasts]
+    forecasts = [_forecast(bias=bias, episode=(curve,) * 3) for bias in (-30.0, -12.2, 3.0)]
+    said = [each.judge({'reward': np.array([0.5])}, 'rewarded')['success'][0] for each in forecasts]
     assert said == pytest.approx([0.0, 0.0112, 0.972], abs=5e-4)
 
 
@@ -132,12 +132,12 @@ def test_a_table_comes_back_from_a_checkpoint_as_it_was():
     rows = _random(5)
     fitted = fit(rows, rows[:, 0] > 0)
     odds = rows[:, 0]
-    fitted = Forecast(fitted.mean, fitted.spread, fitted.weight, fitted.bias, (fit_curve(odds, odds > 0), fit_curve(odds, odds > 1)))
+    fitted = Forecast(fitted.mean, fitted.spread, fitted.weight, fitted.bias, tuple(fit_curve(odds, odds > least) for least in (0, 0.5, 1)))
     again = Forecast.read(json.loads(json.dumps({**fitted.table(), 'plans': 400})))
     values = {name: np.array(column) for name, column in VALUES.items()}
-    for guarded in (True, False):
-        for name, column in fitted.judge(values, guarded).items():
-            np.testing.assert_array_equal(again.judge(values, guarded)[name], column)
+    for way in WAYS:
+        for name, column in fitted.judge(values, way).items():
+            np.testing.assert_array_equal(again.judge(values, way)[name], column)
     assert again.episode == fitted.episode
 
 
@@ -151,12 +151,12 @@ def test_a_table_of_other_features_is_none():
 def test_the_curve_by_hand():
     # Two groups of four: of the lower half none happened, of the upper all: (0 + 1) / (4 + 2) and (4 + 1) / (4 + 2), at the medians.
     knots, shares = fit_curve([3.0, 0.0, 1.0, 2.0, 7.0, 4.0, 5.0, 6.0], [False] * 4 + [True] * 4, steps=2)
-    assert knots == (1.5, 5.5) and shares == pytest.approx((1 / 6, 5 / 6))
+    assert knots == (0.0, 1.5, 5.5) and shares == pytest.approx((1 / 6, 1 / 6, 5 / 6))
 
 
 def test_groups_that_fall_are_pooled():
     # All of the lower four happened and none of the upper: what rises least badly is their mean, 3 / 6, everywhere.
-    assert fit_curve(np.arange(8.0), [True] * 4 + [False] * 4, steps=2)[1] == pytest.approx((0.5, 0.5))
+    assert fit_curve(np.arange(8.0), [True] * 4 + [False] * 4, steps=2)[1] == pytest.approx((0.5, 0.5, 0.5))
 
 
 @settings(max_examples=30, deadline=None)
@@ -169,6 +169,17 @@ def test_the_curve_rises_and_promises_neither_0_nor_1(seed, count):
     assert 0 < shares[0] and shares[-1] < 1
 
 
+def test_the_first_knot_is_the_worst_plan_that_was_seen():
+    # Two groups of four: medians 1.5 and 5.5, shares (2 + 1) / 6 and (4 + 1) / 6.
+    knots, shares = fit_curve(np.arange(8.0), [0, 0, 1, 1, 1, 1, 1, 1], steps=2)
+    assert knots == (0.0, 1.5, 5.5) and shares == pytest.approx((3 / 6, 3 / 6, 5 / 6))
+
+
+@pytest.mark.parametrize('guard, scale, way', [(True, 2.0, 'rewarded'), (True, 0.0, 'unrewarded'), (False, 2.0, 'unguarded'), (False, 0.0, 'unguarded')])
+def test_ways_have_names(guard, scale, way):
+    assert way_of(guard, scale) == way
+
+
 def test_the_curve_calibrates():
     random = np.random.default_rng(0)
     odds = random.normal(0, 2, 8000)
@@ -176,5 +187,5 @@ def test_the_curve_calibrates():
     curve = fit_curve(odds, happened)
     for low in np.arange(-2.0, 2.0):
         inside = (odds >= low) & (odds < low + 1)
-        said = [_forecast(bias=value, episode=(curve, curve)).judge({'reward': np.array([0.5])}, True)['success'] for value in odds[inside][:100]]
+        said = [_forecast(bias=value, episode=(curve,) * 3).judge({'reward': np.array([0.5])}, 'rewarded')['success'] for value in odds[inside][:100]]
         assert np.mean(said) == pytest.approx(happened[inside].mean(), abs=0.05)

@@ -225,10 +225,10 @@ def test_a_model_with_a_forecast_says_how_likely_its_plan_is_to_come_true():
     backend = WrittenDown([0.9] * 4, [0.9] * 4, [0.5] * 4)
     assert 'comes_true' not in _plan(backend).breakdown
     idle, knots = np.zeros(len(forecast.FEATURES)), (0.0, 2 * np.log(3.0))
-    curves = (knots, (0.5, 0.9)), (knots, (0.0, 0.4))                 # under guard, and without
+    curves = (knots, (0.5, 0.9)), (knots, (0.0, 0.2)), (knots, (0.0, 0.4))     # with reward, without, and without guard
     backend.planning = {'forecast': forecast.Forecast(idle, idle + 1, idle, np.log(3.0), curves).table()}
-    # Log-odds of log 3 are a chance of 3/4; half the way from 0 to 2 log 3 is half the way from 0.5 to 0.9, or from 0 to 0.4.
-    for goal, guard, success in ((Goal(1.0), True, 0.7), (Goal(1.0), False, 0.2), (Goal(0.0), True, 0.7)):
+    # Log-odds of log 3 are a chance of 3/4; half the way from 0 to 2 log 3 is half the way from 0.5 to 0.9, from 0 to 0.2, or from 0 to 0.4.
+    for goal, guard, success in ((Goal(1.0), True, 0.7), (Goal(1.0), False, 0.2), (Goal(0.0), True, 0.1)):
         breakdown = _plan(backend, goal, guard=guard).breakdown
         assert breakdown['comes_true'] == pytest.approx(0.75) and breakdown['success'] == pytest.approx(success)
 
