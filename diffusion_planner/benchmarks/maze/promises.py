@@ -1,0 +1,49 @@
+"""Promises: whether the reward that a plan promised came by then, and how late it was.
+
+Only plans that were made before the first reward promise anything: afterwards the ball sits in the goal, and reward comes anyway.
+"""
+import numpy as np
+
+GRACE_STEPS = 10                     # by which a promised reward may be late
+DRAWS = 4000                         # of the bootstrap
+
+
+def settle(made, due, first_reach, steps, period_s):
+    """Judge the promises of one episode: settle(made [P], due [P], first_reach, steps, period_s) -> kept, late_s, lists of P
+
+    made, due: the step at which a plan was made, and that of its promised arrival; first_reach: the first rewarded step, or None;
+    steps: of the whole episode. kept: 1 or 0, None where the plan was made after the first reward or was due after the episode's end.
+    late_s: seconds from the promised arrival to the first reward, below 0 where that came early; None where none came after the plan.
+    """
+    before = [first_reach is None or step < first_reach for step in made]
+    kept = [int(first_reach is not None and first_reach <= step + GRACE_STEPS) if early and step + GRACE_STEPS <= steps else None
+            for early, step in zip(before, due)]
+    late_s = [round((first_reach - step) * period_s, 3) if early and first_reach is not None else None for early, step in zip(before, due)]
+    return kept, late_s
+
+
+def summarise(results):
+    """Sum up the promises of episodes, intervals of 95 % over episodes: -> {name: [figure, low, high], or None where there is none}
+
+    promised: mean reward predicted by the plans that are scored; kept: share of them whose reward came by the promised time;
+    kept_first: the same of each episode's first plan; late_s: median lateness where reward did come; promises: how many are scored.
+    """
+    scored = [[(said, came) for said, came in zip(result['promised'], result['kept']) if came is not None] for result in results]
+    first = [[(said, came) for said, came in list(zip(result['promised'], result['kept']))[:1] if came is not None] for result in results]
+    late_s = [[value for value in result['late_s'] if value is not None] for result in results]
+    return {'promised': clustered([[said for said, _ in part] for part in scored]), 'kept': clustered([[came for _, came in part] for part in scored]),
+            'kept_first': clustered([[came for _, came in part] for part in first]), 'late_s': clustered(late_s, np.median),
+            'promises': sum(map(len, scored))}
+
+
+def clustered(groups, figure=np.mean):
+    """Compute a figure of plans and its 95 % interval by a bootstrap over episodes: groups [N lists] -> [figure, low, high] or None
+
+    Plans of one episode are alike, so that an interval over plans would be too narrow.
+    """
+    groups = [np.asarray(group, float) for group in groups if len(group)]
+    if not groups:
+        return None
+    random = np.random.default_rng(0)
+    drawn = [figure(np.concatenate([groups[index] for index in random.integers(0, len(groups), len(groups))])) for _ in range(DRAWS)]
+    return [float(figure(np.concatenate(groups))), *(float(bound) for bound in np.quantile(drawn, (0.025, 0.975)))]
