@@ -3,7 +3,7 @@
 Imports are inside the functions, so that help and bad options are answered without loading torch, PyBullet or ROS.
 """
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -132,9 +132,11 @@ def audit(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', 
         raise FanOutError(f'--ray: got {ray!r} with --maze, expected only one of them: the mazes are run on this machine')
     if maze:
         from diffusion_planner.benchmarks.maze import run
-        from diffusion_planner.benchmarks.maze.audit import audit_maze
-        report = audit_maze(run.Options(seeds=episodes, first_seed=seed, models=model or Path('models'), work=work, workers=workers), maze, write)
+        from diffusion_planner.benchmarks.maze.audit import audit_maze, show
+        with _interruptible():
+            report = audit_maze(run.Options(seeds=episodes, first_seed=seed, models=model or Path('models'), work=work, workers=workers), maze, write)
     else:
+        show = auditing.show
         options = auditing.Options(_whole(model or Path(DEFAULT_MODEL)), episodes, seed, objective=_objective(objective), flaw=planted_flaw,
                                    crossing=crossing and objective is not None,
                                    work=work, workers=workers, ray=check(ray), **({'scales': tuple(scales)} if scales else {}))
@@ -147,7 +149,7 @@ def audit(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', 
             auditing.fit(replace(options, episodes=fit_episodes), fit_seed)
         report = auditing.audit(options, write and not (fit or scales))    # part of a sweep recommends nothing
     auditing.write(report, json)
-    auditing.show(report)
+    show(report)
     audit_page.draw(json, plots)
     typer.echo(f'{json}, {plots}')
 
@@ -225,17 +227,37 @@ def bench_maze(maze: Maze = None, seeds: Seeds = 100, first_seed: Seed = 0, mode
                json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/maze.json'),
                work: Work = Path('runs/maze'), workers: Workers = 2):
     """Compare planners in gymnasium-robotics' PointMaze, by every way of scoring."""
-    from diffusion_planner.benchmarks.maze import methods, run
+    from diffusion_planner.benchmarks.maze import methods, run, tables
     from diffusion_planner.benchmarks.maze.world import MAZES
     mazes = _known('--maze', maze, MAZES)
     options = run.Options(mazes, _known('--method', method, methods.NAMES), _known('--goal', goal, run.GOALS), seeds, first_seed, models,
                           work, workers)
     if train:
-        from diffusion_planner.benchmarks.maze.training import train_mazes
-        train_mazes(mazes, data, models, workers)
-    report = run.bench(options)
+        run.check_untrained(mazes, models)
+    with _interruptible():
+        if train:
+            from diffusion_planner.benchmarks.maze.training import train_mazes
+            train_mazes(mazes, data, models, workers)
+        report = run.bench(options)
     run.write(report, json)
-    run.show(report)
+    tables.show(report)
+
+
+@bench.command('tune')
+def bench_tune(maze: Maze = None, seeds: Seeds = 20, first_seed: Seed = 2000, models: Models = Path('models'),
+               method: Annotated[Optional[list[str]], typer.Option(help='Only this peer; may be repeated.')] = None,
+               goal: Annotated[Optional[list[str]], typer.Option(help='fixed or resampled; both if left out.')] = None,
+               json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/maze_tuning.json'),
+               work: Work = Path('runs/maze'), workers: Workers = 2):
+    """Tune the peers of the mazes, on the seeds that this planner's settings were chosen on."""
+    from diffusion_planner.benchmarks.maze import methods, run, tuning
+    from diffusion_planner.benchmarks.maze.world import MAZES
+    options = run.Options(_known('--maze', maze, MAZES), _known('--method', method, methods.PEERS), _known('--goal', goal, run.GOALS), seeds,
+                          first_seed, models, work, workers)
+    with _interruptible():
+        report = tuning.tune(options)
+    run.write(report, json)
+    tuning.show(report)
 
 
 @bench.command('guard')
@@ -380,12 +402,13 @@ def bench_ablate(maze: Annotated[str, typer.Option(help='umaze, medium or large.
                  plots: Annotated[Path, typer.Option(help='Write the page of plots to this file.')] = Path('runs/maze_ablation.png'),
                  work: Work = Path('runs/maze'), workers: Workers = 2):
     """Switch parts of the planner off and vary the others: one table, one page of plots."""
-    from diffusion_planner.benchmarks.maze import ablation, pictures, run
+    from diffusion_planner.benchmarks.maze import ablation, plots as page, run
     options = run.Options(seeds=seeds, first_seed=first_seed, models=models, work=work, workers=workers)
-    report = ablation.ablate(options, maze)
+    with _interruptible():
+        report = ablation.ablate(options, maze)
     run.write(report, json)
     ablation.show(report)
-    pictures.ablation_page(json, plots)
+    page.draw(json, plots)
 
 
 @bench.command('pictures')
@@ -393,7 +416,8 @@ def bench_pictures(maze: Annotated[str, typer.Option(help='umaze, medium or larg
                    models: Models = Path('models'), out: Annotated[Path, typer.Option(help='Folder to write to.')] = Path('runs')):
     """Draw plans in the maze, and the denoising of one plan as a GIF."""
     from diffusion_planner.benchmarks.maze import pictures
-    pictures.draw(maze, models, out, seed)
+    with _interruptible('draws them anew'):
+        pictures.draw(maze, models, out, seed)
 
 
 def main(arguments=None):
@@ -410,6 +434,16 @@ def main(arguments=None):
             raise
         print(f'diffusion-planner: {_one_line(error)}', file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _interruptible(again='goes on from there'):
+    """Say in one line, on Ctrl-C, what the same command would do."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f'diffusion-planner: interrupted; the same command {again}', file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _with_address(arguments):

@@ -379,16 +379,15 @@ def write(report, path):
 
 
 def show(report):
-    """Print the sweep and what it comes to, of the arm or of a maze."""
+    """Print the sweep and what it comes to."""
     from rich.console import Console
     from rich.table import Table
-    bad = 'wall' if 'maze' in report else 'contact'
     table = Table('guidance', 'predicted reward', 'realised', 'predicted success', 'realised', '95 % interval',
-                  'plans in a wall' if 'maze' in report else 'contact', 'planned to executed', 'refused', 'in force')
+                  'contact', 'planned to executed', 'refused', 'in force')
     for row in report['sweep']:
         table.add_row(f'{row["mode"]} {row["scale"]:g}', _number(row['predicted_reward']), _number(row['realised_reward']),
                       _number(row.get('predicted_success')), _number(row['success'], 100, '{:.0f} %'),
-                      f'{_percent(row["success"][1])} to {_percent(row["success"][2])}', _number(row[bad], 100, '{:.1f} %'),
+                      f'{_percent(row["success"][1])} to {_percent(row["success"][2])}', _number(row['contact'], 100, '{:.1f} %'),
                       _number(row['apart_m'], 100, '{:.1f} cm'), str(row['refused']), _number(row['in_force']))
     console = Console(width=150)
     console.print(table)

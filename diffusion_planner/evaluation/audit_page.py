@@ -49,15 +49,16 @@ def _legend(report):
             *(Line2D([], [], color=colour, marker=marker, label=f'realised, {mode}') for mode, (colour, marker, _) in MODES.items()
               if _of(report, mode)),
             Patch(color=GAP, label='gap'), Line2D([], [], color=QUIET, lw=1, ls='--', label='shipped scale'),
-            Line2D([], [], color=QUIET, lw=1.4, ls=':', label=f'knee: last before {"realised reward" if "maze" in report else "success"} falls')]
+            Line2D([], [], color=QUIET, lw=1.4, ls=':', label=f'knee: last before {"the share kept" if "maze" in report else "success"} falls')]
 
 
 def _headline(report):
-    summary, name = report.get('summary', {}), 'reward of a plan' if 'maze' in report else 'success'
+    summary = report.get('summary', {})
+    name, *words = ('reward of a plan', 'promised', 'kept in time') if 'maze' in report else ('success', 'predicted', 'realised')
     said, came = (summary.get(f'{kind}_success') for kind in ('predicted', 'realised'))
     if said is None or came is None:
         return f'Guidance audit of {_subject(report)}'
-    return f'Guidance audit of {_subject(report)}: at the shipped scale {_shipped(report):g}, {name} predicted {said:.2f}, realised {came:.2f}'
+    return f'Guidance audit of {_subject(report)}: at the shipped scale {_shipped(report):g}, {name} {words[0]} {said:.2f}, {words[1]} {came:.2f}'
 
 
 def _subject(report):
@@ -149,7 +150,7 @@ def _promise(axis, report, mode):
         axis.fill_between(scale, low, high, color=shade, alpha=0.22, lw=0)
         axis.plot(scale, mean, color=shade, **style)
     _scale_axis(axis, report)
-    _shares(axis, 'reward of a plan')
+    _shares(axis, 'share of plans before the first reward' if 'maze' in report else 'reward of a plan')
     knee = report.get('summary', {}).get(f'knee_{mode}')
     if knee is not None:
         axis.axvline(knee, color=colour, lw=1.4, ls=':', zorder=0)
@@ -161,6 +162,8 @@ def _behaviour(report):
     """Whole episodes, contacts, typicality and following over the scale, all modes in a panel each."""
     yield lambda axis: _success(axis, report)
     for name, title, label, kind in (('contact', 'Episodes with a contact', 'share of episodes', 'share'),
+                                     ('kept_first', 'First plans that came true in time', 'share of episodes', 'share'),
+                                     ('late_s', 'Reward after the promised time, median', 'late, s; below 0: early', 'seconds'),
                                      ('wall', 'Plans that enter a wall', 'share of plans', 'share'),
                                      ('zone_entered', 'Episodes that enter a zone', 'share of episodes', 'share'),
                                      ('typicality', 'Typicality (lower: more like play)', 'typicality; 1: held-out 99 % quantile', 'typicality'),
@@ -204,17 +207,26 @@ def _figure(axis, report, name, title, label, kind):
         _labelled(axis, label)
         if max(map(abs, axis.get_ylim())) > 1000:      # what diverges must not flatten all else
             axis.set_yscale('symlog', linthresh=10.0)
+            axis.yaxis.get_major_locator().set_params(numticks=7)
         axis.set_ylim(bottom=0.0 if kind == 'cm' else None)
-    _title(axis, title, _at_the_end(report, name, {'share': '{:.0%}', 'cm': '{:.3g}'}.get(kind, '{:.2g}'), factor))
+    _title(axis, title, _at_the_end(report, name, {'share': '{:.0%}', 'cm': '{:.3g}', 'seconds': '{:+.2f} s'}.get(kind, '{:.2g}'), factor))
 
 
 def _at_the_end(report, name, pattern, factor=1.0):
     """Say what a figure comes to at the largest scale of every mode."""
-    last = [(mode, column[0][-1], pattern.format(column[1][-1] * factor).replace('%', ' %')) for mode in MODES
+    last = [(mode, column[0][-1], _short(pattern.format(column[1][-1] * factor))) for mode in MODES
             if (column := _triples(_of(report, mode), name))[0]]
     if len({scale for _, scale, _ in last}) == 1:
         return f'at {last[0][1]:g}: ' + ', '.join(f'{mode} {value}' for mode, _, value in last)
     return ', '.join(f'{mode} {value} at {scale:g}' for mode, scale, value in last)
+
+
+def _short(text):
+    """Write a number short enough for a line of three: '-4e+02' -> '-400', '1e+11' -> '1e11', '5%' -> '5 %'"""
+    if 'e+' in text:
+        digits, power = text.split('e+')
+        text = f'{float(text):.0f}' if int(power) < 5 else f'{float(digits):.1g}e{int(power)}'
+    return text.replace('%', ' %')
 
 
 def _restraint(report):

@@ -28,12 +28,13 @@ def summarise(results):
     promised: mean reward predicted by the plans that are scored; kept: share of them whose reward came by the promised time;
     kept_first: the same of each episode's first plan; late_s: median lateness where reward did come; promises: how many are scored.
     """
-    scored = [[(said, came) for said, came in zip(result['promised'], result['kept']) if came is not None] for result in results]
-    first = [[(said, came) for said, came in list(zip(result['promised'], result['kept']))[:1] if came is not None] for result in results]
+    every = [list(zip(result['promised'], result['kept'])) for result in results]
+    scored = [[pair for pair in pairs if pair[1] is not None] for pairs in every]
+    first = [[came for _, came in pairs[:1] if came is not None] for pairs in every]
     late_s = [[value for value in result['late_s'] if value is not None] for result in results]
-    return {'promised': clustered([[said for said, _ in part] for part in scored]), 'kept': clustered([[came for _, came in part] for part in scored]),
-            'kept_first': clustered([[came for _, came in part] for part in first]), 'late_s': clustered(late_s, np.median),
-            'promises': sum(map(len, scored))}
+    return {'promised': clustered([[said for said, _ in pairs] for pairs in scored]),
+            'kept': clustered([[came for _, came in pairs] for pairs in scored]), 'kept_first': clustered(first),
+            'late_s': clustered(late_s, np.median), 'promises': sum(map(len, scored))}
 
 
 def clustered(groups, figure=np.mean):

@@ -112,6 +112,14 @@ def check_seeds(options, option='--seeds'):
         raise BenchmarkError(f'{option}: got {options.seeds}, expected at least 1')
 
 
+def check_untrained(mazes, models):
+    """Refuse to train over a finished model that no training in its folder has made. Raises BenchmarkError."""
+    for name in mazes:
+        folder = Path(models) / f'pointmaze_{name}'
+        if (folder / 'model.safetensors').exists() and not any((folder / 'training').glob('*.pt')):
+            raise BenchmarkError(f'--train: {folder} has a model already and no training in progress; name a new folder with --models')
+
+
 def check_folders(options):
     """Find and load the model of every maze, to complain before processes are started: -> {maze: folder}"""
     folders = {name: model_folder(options.models, find_maze(name).name) for name in options.mazes}
