@@ -150,7 +150,7 @@ def _promise(axis, report, mode):
         axis.fill_between(scale, low, high, color=shade, alpha=0.22, lw=0)
         axis.plot(scale, mean, color=shade, **style)
     _scale_axis(axis, report)
-    _shares(axis, 'share of plans before the first reward' if 'maze' in report else 'reward of a plan')
+    _shares(axis, 'plans before the first reward' if 'maze' in report else 'reward of a plan')
     knee = report.get('summary', {}).get(f'knee_{mode}')
     if knee is not None:
         axis.axvline(knee, color=colour, lw=1.4, ls=':', zorder=0)
@@ -163,7 +163,7 @@ def _behaviour(report):
     yield lambda axis: _success(axis, report)
     for name, title, label, kind in (('contact', 'Episodes with a contact', 'share of episodes', 'share'),
                                      ('kept_first', 'First plans that came true in time', 'share of episodes', 'share'),
-                                     ('late_s', 'Reward after the promised time, median', 'late, s; below 0: early', 'seconds'),
+                                     ('late_s', 'How late the reward came', 'median, s; below 0: early', 'seconds'),
                                      ('wall', 'Plans that enter a wall', 'share of plans', 'share'),
                                      ('zone_entered', 'Episodes that enter a zone', 'share of episodes', 'share'),
                                      ('typicality', 'Typicality (lower: more like play)', 'typicality; 1: held-out 99 % quantile', 'typicality'),
@@ -209,7 +209,7 @@ def _figure(axis, report, name, title, label, kind):
             axis.set_yscale('symlog', linthresh=10.0)
             axis.yaxis.get_major_locator().set_params(numticks=7)
         axis.set_ylim(bottom=0.0 if kind == 'cm' else None)
-    _title(axis, title, _at_the_end(report, name, {'share': '{:.0%}', 'cm': '{:.3g}', 'seconds': '{:+.2f} s'}.get(kind, '{:.2g}'), factor))
+    _title(axis, title, _at_the_end(report, name, {'share': '{:.0%}', 'cm': '{:.2g}', 'seconds': '{:+.2f}'}.get(kind, '{:.2g}'), factor))
 
 
 def _at_the_end(report, name, pattern, factor=1.0):

@@ -7,7 +7,7 @@ pytest.importorskip('gymnasium_robotics')
 
 from diffusion_planner.benchmarks.maze import audit          # noqa: E402
 from diffusion_planner.benchmarks.maze.world import MAZES    # noqa: E402
-from diffusion_planner.evaluation.metrics import mean_interval, wilson   # noqa: E402
+from diffusion_planner.evaluation.metrics import wilson   # noqa: E402
 
 
 def _plan(wall, reward=0.9, **more):
@@ -15,7 +15,7 @@ def _plan(wall, reward=0.9, **more):
 
 
 def _result(promised, kept, judged, first_reach=None, refused=0):
-    return {'promised': promised, 'kept': kept, 'judged': judged, 'first_reach': first_reach, 'refused': refused, 'apart_m': [0.1] * len(judged),
+    return {'promised': promised, 'kept': kept, 'late_s': [0.1 if came else None for came in kept], 'judged': judged, 'first_reach': first_reach, 'refused': refused, 'apart_m': [0.1] * len(judged),
             'latched': 10.0}
 
 
@@ -27,8 +27,9 @@ def test_a_summary_by_hand():
     figures = audit.summarise(MAZES['umaze'], RESULTS)
     assert (figures['episodes'], figures['plans'], figures['refused']) == (2, 4, 2)
     assert figures['success'] == pytest.approx([0.5, *wilson(1, 2)])
-    # The plan that was cut off by the end counts neither as promised nor as kept; for walls all four count.
-    assert figures['predicted_reward'] == pytest.approx(mean_interval([0.9, 0.8, 0.7])) and figures['realised_reward'][0] == pytest.approx(2 / 3)
+    # The plan without a verdict counts neither as promised nor as kept; for walls all four count. Intervals go by episode: 0.85 and 0.7.
+    assert figures['predicted_reward'] == pytest.approx([0.8, 0.7, 0.85]) and figures['realised_reward'][0] == pytest.approx(2 / 3)
+    assert figures['kept_first'] == [1.0] * 3 and figures['late_s'] == [0.1] * 3 and figures['promises'] == 3
     assert figures['wall'] == pytest.approx([0.25, *wilson(1, 4)]) and figures['in_force'] == [0.2] * 3
     json.dumps(figures, allow_nan=False)
 

@@ -56,7 +56,7 @@ class Peer:
 
 
 class FullSequence(Peer):
-    """Diffuser's way (Janner et al. 2022): all tokens fall together over 256 DDPM steps, start and goal clamped, planned once."""
+    """Diffuser's way (Janner et al. 2022): all tokens fall together over DDPM steps, start and goal clamped, planned once."""
 
     steps = 256
 

@@ -59,6 +59,7 @@ def _group(axis, title, rows, default):
     axis.set_yticks(range(len(rows)), [_named(row) for row in rows], fontsize=8)
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.set_xlim(low, high)
+    axis.locator_params(axis='x', nbins=5)
     axis.tick_params(axis='x', labelsize=8)
     axis.set_title(title, fontsize=10, loc='left', fontweight='bold')
 

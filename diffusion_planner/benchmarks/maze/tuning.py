@@ -28,7 +28,6 @@ def tune(options):
         mark = run.fingerprint(folders[maze_name], name, goal, methods.describe(name, tuned))
         ledger = run.Ledger(options.work / 'tuning' / f'{maze_name}-{goal}-{title(name, tuned)}.jsonl'.replace(' ', '_'), mark)
         ledgers.setdefault(index, []).append((maze_name, ledger))
-        # As large as in the benchmark: what is planned beside an episode may change its last digits.
         jobs += run.jobs_for(ledger, wanted, run.SIDE_BY_SIDE.get(name, 25), maze_name, folders[maze_name], name, goal == 'fixed',
                              None, 1.0, tuned['every'], tuned)
     if jobs:
