@@ -400,6 +400,7 @@ def bench_latency(model: Annotated[Optional[Path], typer.Argument(help='Model fo
 def bench_ablate(maze: Annotated[str, typer.Option(help='umaze, medium or large.')] = 'large', seeds: Seeds = 25, first_seed: Seed = 0,
                  models: Models = Path('models'), json: Annotated[Path, typer.Option('--json')] = Path('runs/maze_ablation.json'),
                  plots: Annotated[Path, typer.Option(help='Write the page of plots to this file.')] = Path('runs/maze_ablation.png'),
+                 markdown: Annotated[Optional[Path], typer.Option(help='Write the table to this file, too.')] = None,
                  work: Work = Path('runs/maze'), workers: Workers = 2):
     """Switch parts of the planner off and vary the others: one table, one page of plots."""
     from diffusion_planner.benchmarks.maze import ablation, plots as page, run
@@ -408,6 +409,8 @@ def bench_ablate(maze: Annotated[str, typer.Option(help='umaze, medium or large.
         report = ablation.ablate(options, maze)
     run.write(report, json)
     ablation.show(report)
+    if markdown:
+        ablation.markdown(report, markdown)
     page.draw(json, plots)
 
 

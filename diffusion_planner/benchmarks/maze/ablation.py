@@ -1,6 +1,7 @@
 """Which parts matter: one table of variations of the planner in one maze, every one paired seed by seed with the default."""
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,11 @@ ADDED = {'typicality of arrivals': {'typicality_limit': 1.0}, 'steps judged by t
          'steps explained by their velocities': {'mismatch_limit': 3.0}}
 FORMS, FORM_SCALES = ('noisy', 'clean', 'through'), (0.3, 1.0, 10.0)
 STEPS = (1, 2, 3, 4, 6, 10, 20)
+COLUMNS = ('part', 'variation', 'success', 'latched', 'latched, more', 'normalised', 'normalised, more', 'plans in a wall', 'refused',
+           'promised', 'kept in time', 'by first plans', 'late, s', 'ms per plan')
+NOTES = ("*More*: than the default, on the same seeds. *Promised*: predicted reward on arrival, mean over the plans made before the episode's first "
+         'reward; *kept in time*: the share of these whose reward came by the promised time (0.1 s of grace), and the same of the first plan of each '
+         'episode; *late*: median seconds from the promised arrival to the first reward where that came, below 0 where it came early.')
 FEW, MANY = 3, 10          # sampling steps that the aim is about, and those it is compared with besides the best
 
 
@@ -102,17 +108,29 @@ def show(report):
     from rich.table import Table
     table = Table(title=f'{report["maze"]}, goal fixed, {report["seeds"]} seeds from {report["first_seed"]}; 95 % intervals; more: than the '
                         'default on the same seeds; promises: of plans made before the first reward')
-    for column in ('part', 'variation', 'success', 'latched', 'latched, more', 'normalised', 'normalised, more', 'plans in a wall', 'refused',
-                   'promised', 'kept in time', 'by first plans', 'late, s', 'ms per plan'):
+    for column in COLUMNS:
         table.add_column(column)
     group = None
     for row in report['rows']:
-        again = ' (default)' if row['default'] and row['group'] != 'default' else ''
-        table.add_row(row['group'] if row['group'] != group else '', row['name'] + again, *_cells(row))
+        table.add_row(row['group'] if row['group'] != group else '', _named(row), *_cells(row))
         group = row['group']
     console = Console(width=265, highlight=False)
     console.print(table)
     console.print(few_steps_line(report['few_steps']))
+
+
+def markdown(report, path):
+    """Write the table as a document beside its page of plots, `ablation.png` in the same folder."""
+    lines = [f'# What each part of the planner is worth in the {report["maze"].capitalize()} maze', '', '![The page of plots](ablation.png)', '',
+             f'Goal fixed, seeds {report["first_seed"]} to {report["first_seed"] + report["seeds"] - 1}, 95 % intervals in brackets (`.venv/bin/'
+             f'diffusion-planner bench ablate --maze {report["maze"]} --seeds {report["seeds"]} --first-seed {report["first_seed"]}`; source '
+             f'{report["source"]}):', '', '| ' + ' | '.join(COLUMNS) + ' |', '|---' * len(COLUMNS) + '|']
+    lines += ['| ' + ' | '.join((row['group'], _named(row), *_cells(row))) + ' |' for row in report['rows']]
+    Path(path).write_text('\n'.join([*lines, '', few_steps_line(report['few_steps']) + '.', '', NOTES, '']))
+
+
+def _named(row):
+    return row['name'] + (' (default)' if row['default'] and row['group'] != 'default' else '')
 
 
 def _cells(row):

@@ -48,20 +48,22 @@ def without_tables(text):
 
 
 @lru_cache(maxsize=None)
+def version(package):
+    """Name the version of an installed package, None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def packages():
-    """Name the versions of what the episodes run on: -> {package: version, or None where it is not installed}"""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+    """Name the versions of what the episodes run on: -> {package: version}"""
+    return {name: version(name) for name in PACKAGES}
 
 
 def fingerprint(folder, *parts):
     """Say what results depend on: weights, calibration, source, what they run on, and `parts`, the settings."""
     config = json.loads((Path(folder) / 'config.json').read_text())
     planning = {name: value for name, value in config.get('planning', {}).items() if name != 'recommended_scale'}
-    known = VERSION, config['sha256'], json.dumps(planning, sort_keys=True), source(), sorted(packages().items(), key=str), parts
+    known = VERSION, config['sha256'], json.dumps(planning, sort_keys=True), source(), packages(), parts
     return hashlib.sha256(repr(known).encode()).hexdigest()[:16]

@@ -149,8 +149,8 @@ def bench(options):
 
 
 def made_by():
-    """Say what made a report: -> {'source': hash of the source that episodes depend on, 'packages': versions}"""
-    return {'source': marks.source(), 'packages': marks.packages()}
+    """Say what made a report: -> {'version', 'source': hash of the source that episodes depend on, 'packages': versions}"""
+    return {'version': marks.version('diffusion_planner'), 'source': marks.source(), 'packages': marks.packages()}
 
 
 def summary(maze, results):

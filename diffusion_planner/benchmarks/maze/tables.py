@@ -1,5 +1,5 @@
 """The benchmark's report as tables, published scores beside it."""
-WIDTH = 150       # columns of a terminal that the tables are laid out for
+WIDTH = 180       # columns of a terminal that the tables are laid out for
 FOOTNOTES = (
     'First reach: an episode that never reaches the goal counts with all its steps. Plans in a wall: that enter one anywhere, of all plans made.',
     'Plans/s: single plans, one after the other, on one thread. "few steps" is "full sequence" with fewer sampling steps ({few} instead of '
@@ -19,7 +19,7 @@ def show(report):
     for line in FOOTNOTES:
         console.print(line.format(**steps))
     console.print(beside(report))
-    for line in (*report['caveats'], *report['differences'], f'source {report["source"]}'):
+    for line in (*report['caveats'], *report['differences'], f'version {report["version"]}, source {report["source"]}'):
         console.print(line)
 
 
