@@ -96,8 +96,8 @@ def compare(model: Model = Path(DEFAULT_MODEL), episodes: Episodes = 100, seed: 
             guard: Annotated[bool, typer.Option(help='Bound and judge guidance; without, one head guides as it likes.')] = True,
             backend: Backend = 'torch', device: Device = 'cpu', deadline_ms: Deadline = None, ray: Ray = None):
     """Compare methods in closed loop on the same scenes."""
-    from diffusion_planner.evaluation.closed_loop import METHODS
-    from diffusion_planner.evaluation.closed_loop import compare as run
+    from diffusion_planner.evaluation.compare import METHODS
+    from diffusion_planner.evaluation.compare import compare as run
     from diffusion_planner.sim.fanout import check
     check(ray)
     run(_whole(model, backend, device), episodes, seed, json, workers, _known('--method', methods, METHODS), guidance_scale, guard,
@@ -118,40 +118,23 @@ def audit(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', 
           fit: Annotated[bool, typer.Option('--fit', help='Fit the combined judge first and choose the scale, on scenes of their own (--fit-seed).')] = False,
           fit_seed: Annotated[int, typer.Option(min=0, help='First of the scenes that the combined judge is fitted on.')] = 2000,
           fit_episodes: Annotated[int, typer.Option(min=1, help='How many of them, per setting.')] = 60,
-          write: Annotated[bool, typer.Option(help='Write the recommended scale into the checkpoint.')] = True,
+          write: Annotated[bool, typer.Option(help='Write the scale to use, and what was fitted, into the checkpoint.')] = True,
           scales: Annotated[Optional[list[float]], typer.Option('--scale', min=0, max=1000, help='Only this scale; may be repeated.')] = None,
           work: Annotated[Path, typer.Option(help='Folder where finished episodes are kept, so that an interrupted run goes on.')] = Path('runs/audit'),
           workers: Workers = 2, ray: Ray = None):
     """Measure what guidance promises against what really happens, over its scale, and name the scale to use."""
-    from dataclasses import replace
-
-    from diffusion_planner.evaluation import audit as auditing
-    from diffusion_planner.evaluation import audit_page
-    from diffusion_planner.sim.fanout import FanOutError, check
-    if maze and ray:
-        raise FanOutError(f'--ray: got {ray!r} with --maze, expected only one of them: the mazes are run on this machine')
+    from diffusion_planner import cli_audit as command
+    command.check({'--maze': maze, '--objective': objective, '--planted-flaw': planted_flaw, '--parts': parts, '--fit': fit, '--crossing': crossing,
+                   '--scale': scales, '--ray': ray})
+    pages = command.Pages(json, plots)
     if maze:
-        from diffusion_planner.benchmarks.maze import run
-        from diffusion_planner.benchmarks.maze.audit import audit_maze, show
         with _interruptible():
-            report = audit_maze(run.Options(seeds=episodes, first_seed=seed, models=model or Path('models'), work=work, workers=workers), maze, write)
-    else:
-        show = auditing.show
-        options = auditing.Options(_whole(model or Path(DEFAULT_MODEL)), episodes, seed, objective=_objective(objective), flaw=planted_flaw,
-                                   crossing=crossing and objective is not None,
-                                   work=work, workers=workers, ray=check(ray), **({'scales': tuple(scales)} if scales else {}))
-        if objective or planted_flaw or parts:
-            report = (auditing.constrained if objective else auditing.flawed if planted_flaw else auditing.parts)(options)
-            auditing.write(report, json)
-            auditing.show_compared(report)
-            return typer.echo(str(json))
-        if fit:
-            auditing.fit(replace(options, episodes=fit_episodes), fit_seed)
-        report = auditing.audit(options, write and not (fit or scales))    # part of a sweep recommends nothing
-    auditing.write(report, json)
-    show(report)
-    audit_page.draw(json, plots)
-    typer.echo(f'{json}, {plots}')
+            return command.in_maze(maze, episodes, seed, model or Path('models'), work, workers, write, pages)
+    options = command.options(_whole(model or Path(DEFAULT_MODEL)), episodes, seed, objective=_objective(objective), flaw=planted_flaw,
+                              crossing=crossing, work=work, workers=workers, ray=ray, scales=tuple(scales or ()))
+    if objective or planted_flaw or parts:
+        return command.compared('constrained' if objective else 'flawed' if planted_flaw else 'parts', options, pages)
+    command.swept(options, command.Fit(fit, fit_seed, fit_episodes), write, bool(scales), pages)
 
 
 @app.command()

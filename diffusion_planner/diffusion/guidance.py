@@ -125,7 +125,7 @@ def _damping(wanted, slope, value):
     Cov g / (1 + g' Cov g / (2 |value|)).
     """
     pull = (wanted * slope).sum((1, 2)).clamp(min=0)
-    return (1 / (1 + pull / (2 * value.abs()).clamp(min=1e-9)))[:, None, None]
+    return (1 / (1 + pull / (2 * value.abs()).clamp(min=1e-30)))[:, None, None]
 
 
 def limit_shift(shift, moving, max_shift):

@@ -32,9 +32,12 @@ def load_objective(path, robot, backend='torch', model_dir=None):
     """Load an objective for a backend: with onnx what was exported for that model's folder: -> an objective. Raises ConfigError."""
     if backend == 'onnx':
         from diffusion_planner.runtime.exported_objective import load_exported
-        return load_exported(path, robot, model_dir)
-    from diffusion_planner.objectives import spec
-    return spec.load_objective(path, robot)
+        objective = load_exported(path, robot, model_dir)
+    else:
+        from diffusion_planner.objectives import spec
+        objective = spec.load_objective(path, robot)
+    objective.check_together()
+    return objective
 
 
 def check_backend(backend, device):

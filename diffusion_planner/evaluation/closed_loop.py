@@ -2,39 +2,24 @@
 
 The planner's delay is simulated: a plan is handed to the controller `latency_s` after its observation was taken.
 """
-import json
-import os
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
 from diffusion_planner.evaluation.assembly import load_objective, load_planner
-from diffusion_planner.evaluation.metrics import summarise
+from diffusion_planner.evaluation.episode import Episode
+from diffusion_planner.evaluation.executed import Score
 from diffusion_planner.objectives.written import Zone, read_spec
 from diffusion_planner.planning.cycle import CycleSettings, NotFollowing, PlanningCycle
 from diffusion_planner.planning.forecast import Forecast
-from diffusion_planner.planning.history import BLIND_S, History, NotReady
+from diffusion_planner.planning.history import NotReady
 from diffusion_planner.planning.planner import NoSafeCandidate, PlannerSettings
 from diffusion_planner.records import Goal
 from diffusion_planner.runtime.checkpoint import FLAW_FILE
-from diffusion_planner.sim import fanout
 from diffusion_planner.sim.env import ArmEnv
-
-METHODS = {
-    'guided': 'far token guided by the reward head',
-    'unguided': 'guidance scale 0: the reward heads have no say',
-    'best_of_n': 'unguided candidates, the reward heads choose',
-    'line': 'straight joint-space line to an inverse-kinematics goal that is told the target',
-}
-
-
-SETTLE_S = 1.0       # a plan that is followed alone is watched for so long after its end
-GRACE_S = 0.5        # by which a promised reward may be late
-ATTEMPTS = 10        # at a plan that is followed alone
 
 
 @dataclass(frozen=True)
@@ -42,8 +27,8 @@ class LoopSettings:
     """How episodes are run: replan_s between plans, latency_s from observation to controller.
 
     guard: off lets guidance run free, see planning.settings. flaw: a reward head with a planted flaw guides, from the model's
-    folder, with torch only. objective: path of an objective. watched: (centre_m, radius_m) of a ball, or path of an objective whose zones are only
-    watched. alone: the first plan is followed to its end, nothing is planned after it. oddity: see sim.oddities.
+    folder, with torch only. objective: path of an objective. watched: (centre_m, radius_m) of a ball, or path of an objective that
+    is only watched. alone: the first plan is followed to its end, nothing is planned after it. oddity: see sim.oddities.
     """
 
     model: str
@@ -73,23 +58,6 @@ def goal_of(method, guidance_scale, objective=None):
     return Goal(guidance_scale=0.0 if method == 'unguided' else guidance_scale, objective=objective)
 
 
-class Camera:
-    """The camera of an episode, some of whose pictures never arrive; the first one does. `ages_s`: of the newest when plans began."""
-
-    def __init__(self, history, env, dropout, seed):
-        self.history, self.env, self.dropout = history, env, dropout
-        self.random, self.seen_s, self.ages_s, self.stops = np.random.default_rng((seed, 0xCA)), None, [], 0
-
-    def look(self):
-        if self.seen_s is None or not self.dropout or self.random.random() >= self.dropout:
-            self.history.append(self.env.render())
-            self.seen_s = self.env.now_s
-
-    def age_s(self):
-        self.ages_s.append(self.env.now_s - self.seen_s)
-        return self.ages_s[-1]
-
-
 class Loop:
     """One planner and one simulated arm."""
 
@@ -105,7 +73,7 @@ class Loop:
         scale = settings.guidance_scale
         self.scale = self.planner.backend.planning.get('recommended_scale', 1.0) if scale is None else scale
         self.objective = load_objective(settings.objective, self.robot, settings.backend, settings.model) if settings.objective else None
-        self.settings, self.zones = settings, self._zones(settings)
+        self.settings, self.zones, self.score = settings, self._zones(settings), self._score(settings)
 
     def _zones(self, settings):
         if isinstance(settings.watched, tuple):
@@ -113,6 +81,13 @@ class Loop:
         if settings.watched:
             return read_spec(settings.watched)[0].keep_out
         return self.objective.zones if self.objective else ()
+
+    def _score(self, settings):
+        """Of the motion that is executed, by an objective that is in force or only watched: -> Score or None; with torch only"""
+        asked = settings.objective or settings.watched
+        if settings.backend != 'torch' or not isinstance(asked, str):
+            return None
+        return Score(self.objective or load_objective(asked, self.robot))
 
     @property
     def deadline_s(self):
@@ -136,74 +111,16 @@ class Loop:
         if method == 'line':
             return self._line(seed)
         self.planner.reset()
-        history = History(len(self.robot.joint_names), self.planner.cameras, self.planner.context_offset_s,
-                          **({} if settings.trust else {'fresh_s': 1e9, 'blind_s': 2e9}))
-        camera = Camera(history, env, settings.dropout, seed)
-        cycle = self.cycle(history)
-        goal, plans, attempts, self.refusals, self.took_ms = self.goal(method), [], 0, [], []
-        waiting, next_plan_s, plan, end_s = None, env.now_s, None, float('inf')
-        while not (env.episode()['done'] or env.now_s >= end_s):
-            if (env.steps - env.begun) % env.settings.joint_every == 0:
-                history.append(env.joints())
-            if (env.steps - env.begun) % env.settings.frame_every == 0:
-                camera.look()
-                if watch:
-                    watch(env, plan)
-            if waiting and env.now_s >= waiting[0]:
-                if not self._deliver(cycle, *waiting):
-                    next_plan_s = env.now_s
-                elif settings.alone:
-                    next_plan_s, end_s = float('inf'), waiting[1].origin_s + waiting[1].offset_s[-1] + SETTLE_S
-                waiting = None
-            if waiting is None and env.now_s >= next_plan_s - 1e-9:
-                if camera.age_s() > BLIND_S:
-                    self._send(cycle.brake(self.env.now_s))
-                    camera.stops, next_plan_s = camera.stops + 1, env.now_s + settings.latency_s
-                    env.step()
-                    continue
-                plan, handover = self._think(cycle, goal, seed * 1000 + attempts)
-                attempts += 1
-                # Refused: the next attempt draws other noise, as soon as a plan takes.
-                next_plan_s = env.now_s + (settings.replan_s if plan else settings.latency_s)
-                if plan:
-                    plans.append(self.planner.measure(plan))
-                    waiting = env.now_s + settings.latency_s, plan, handover
-                elif settings.alone and attempts >= ATTEMPTS:
-                    end_s = env.now_s
-            env.step()
-        return {**env.episode(), 'method': method, 'plan_ms': [plan.timing_ms['total'] for plan in plans],
-                'predicted_reward': [plan.breakdown['reward'] for plan in plans], 'steps': [plan.steps for plan in plans],
-                'noise_left': [float(plan.level.max()) for plan in plans], **cycle.counters(),
-                'judged': [self._follow_up(plan) for plan in plans], 'refusals': self.refusals, 'attempts': attempts, 'took_ms': self.took_ms,
-                'picture_age_s': camera.ages_s, 'blind': camera.stops}
+        self.refusals, self.took_ms = [], []
+        return Episode(self, seed, method, watch).run()
 
-    def _follow_up(self, plan):
-        """What a plan promised and what became of it: -> figures
-
-        'came': whether reward came by the time promised and GRACE_S more, None where the episode ended before that without it.
-        'apart_m': mean distance of the fingertip from where the plan had it, as long as the episode went on.
-        """
-        trace = [(now_s, tip_m, reward) for now_s, tip_m, reward in self.env.trace if now_s >= plan.origin_s]
-        arrival_s = plan.origin_s + float(plan.offset_s[-1])
-        rewarded = any(reward > 0 for now_s, _, reward in trace if now_s <= arrival_s + GRACE_S)
-        over = not trace or trace[-1][0] < arrival_s + GRACE_S - 0.05
-        figures = {'came': True if rewarded else None if over and not self.settings.alone else False,
-                   'after_s': round(plan.origin_s - self.env.begun * self.env.period_s, 3),
-                   **{name: round(float(value), 5) for name, value in plan.breakdown.items()}}
-        within = [(now_s, tip_m) for now_s, tip_m, _ in trace if plan.origin_s + plan.offset_s[0] <= now_s <= arrival_s]
-        if within:
-            planned_m = self.robot.tip_m(plan.position_rad)
-            instants, really_m = np.array([now_s for now_s, _ in within]) - plan.origin_s, np.array([tip_m for _, tip_m in within])
-            there_m = np.stack([np.interp(instants, plan.offset_s, column) for column in planned_m.T], 1)
-            figures['apart_m'] = round(float(np.linalg.norm(there_m - really_m, axis=1).mean()), 5)
-        return figures
-
-    def _think(self, cycle, goal, seed):
+    def think(self, cycle, goal, seed):
+        """Plan from what a cycle has seen: -> (plan, handover), (None, ...) where there is none"""
         try:
             observation, handover = cycle.begin(self.env.now_s)
         except NotReady as missing:   # held back by what it touches: stop, and plan anew from there
             if isinstance(missing, NotFollowing):
-                self._send(cycle.give_way(self.env.now_s))
+                self.send(cycle.give_way(self.env.now_s))
             return None, None
         begun_s = time.perf_counter()
         try:
@@ -215,11 +132,12 @@ class Loop:
         finally:
             self.took_ms.append(1000 * (time.perf_counter() - begun_s))     # a refusal takes its time as well
 
-    def _send(self, stop):
+    def send(self, stop):
+        """Hand a chunk that stops the arm to the controller, if there is one."""
         if stop is not None:
             self.env.controller.accept(trajectory(stop, self.robot.joint_names, self.env.now_s), self.env.now_s)
 
-    def _deliver(self, cycle, _ready_s, plan, handover):
+    def deliver(self, cycle, plan, handover):
         """Hand a plan to the controller: -> whether it took it"""
         chunk = cycle.finish(plan, handover, self.env.now_s, self.objective)
         if chunk is None:
@@ -259,60 +177,3 @@ def trajectory(chunk, joint_names, now_s):
 def _duration(seconds):
     nanoseconds = int(round(seconds * 1e9))
     return SimpleNamespace(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
-
-
-@lru_cache(maxsize=1)
-def _loop(settings):
-    return Loop(settings)
-
-
-def _episode(work):
-    settings, seed, method = work
-    return _loop(settings).run(seed, method)
-
-
-def compare(model, episodes=100, seed=1000, json_path=None, workers=2, methods=tuple(METHODS), guidance_scale=None, guard=True,
-            objective=None, ray=None, **planning):
-    """Run every method on the same scenes and print one table: -> {method: summary}; ray: see sim.fanout; planning: of LoopSettings, as backend
-
-    Writes rows and summaries to json_path after every episode, so that a kill loses nothing.
-    """
-    from rich.progress import Progress
-    settings = LoopSettings(str(model), guidance_scale, guard=guard, objective=objective and str(objective), **planning)
-    work = [(settings, seed + index, method) for method in methods for index in range(episodes)]
-    rows = []
-    with Progress() as progress:
-        bar = progress.add_task('episodes', total=len(work))
-        for _, row in fanout.run(_episode, work, workers, ray):
-            rows.append(row)
-            progress.advance(bar)
-            if json_path:
-                _write(json_path, settings, rows, methods)
-    _print(rows, methods)
-    return {method: summarise([row for row in rows if row['method'] == method]) for method in methods}
-
-
-def _write(path, settings, rows, methods):
-    rows = sorted(rows, key=lambda row: (methods.index(row['method']), row['seed']))
-    report = {'settings': vars(settings), 'episodes': rows,
-              'summary': {method: summarise([row for row in rows if row['method'] == method]) for method in methods}}
-    part = Path(f'{path}.part')
-    part.write_text(json.dumps(report, indent=1))
-    os.replace(part, path)
-
-
-def _print(rows, methods):
-    from rich.console import Console
-    from rich.table import Table
-    table = Table('method', 'success', '95 % interval', 'time to target', 'episodes with contact', 'limits exceeded', 'plan p50 / p95')
-    for method in methods:
-        figures = summarise([row for row in rows if row['method'] == method])
-        low, high = figures['success_interval']
-        table.add_row(method, f'{figures["success_rate"]:.0%}', f'{low:.0%} to {high:.0%}', _or_dash(figures['time_to_target_s'], '{:.2f} s'),
-                      str(figures['episodes_with_contact']), str(figures['limit_violations']),
-                      _or_dash(figures['plan_ms_p50'], '{:.0f}') + ' / ' + _or_dash(figures['plan_ms_p95'], '{:.0f} ms'))
-    Console().print(table)
-
-
-def _or_dash(value, pattern):
-    return '-' if value is None else pattern.format(value)

@@ -31,3 +31,26 @@ def mean_interval(values, draws=4000):
     values = np.asarray(values, float)
     means = values[np.random.default_rng(0).integers(0, len(values), (draws, len(values)))].mean(1)
     return [float(values.mean()), *(float(bound) for bound in np.quantile(means, (0.025, 0.975)))]
+
+
+def clustered_interval(groups, draws=4000):
+    """Compute the mean over all values and its 95 % interval by the bootstrap of whole groups, always with the same draws
+
+    clustered_interval([[values of an episode], ...]) -> [mean, low, high], or None where there is no value (Field and Welsh 2007).
+    """
+    sums, counts = (np.array([measure(group) for group in groups if len(group)], float) for measure in (np.sum, len))
+    if not len(counts):
+        return None
+    picked = np.random.default_rng(0).integers(0, len(counts), (draws, len(counts)))
+    means = sums[picked].sum(1) / counts[picked].sum(1)
+    return [float(sums.sum() / counts.sum()), *(float(bound) for bound in np.quantile(means, (0.025, 0.975)))]
+
+
+def clustered_share(groups):
+    """The same of what happened or did not: [[bool, ...], ...] -> [share, low, high] or None
+
+    Where all or none happened no draw differs, and the interval is Wilson's, with as many trials as there are groups.
+    """
+    groups = [np.array(group, float) for group in groups if len(group)]
+    found = clustered_interval(groups)
+    return [found[0], *wilson(round(found[0]) * len(groups), len(groups))] if found and found[0] in (0.0, 1.0) else found

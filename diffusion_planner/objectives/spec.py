@@ -119,6 +119,11 @@ class Objective:
         demands, motion = self.demands(), standing(position_rad, self.kinematics)
         written.check_demands(self.name, [(str(demand), demand.value(motion).item(), demand.values(motion)) for demand in demands], excluding(demands))
 
+    def check_together(self):
+        """Refuse what no start could satisfy: raises ConfigError with two hard terms that exclude each other."""
+        demands = self.demands()
+        written.check_together(self.name, [str(demand) for demand in demands], excluding(demands))
+
     def demands(self):
         """List what must hold at the present instant for the hard terms to hold: -> [Demand]"""
         return [demand for term in self.terms if term.hard for demand in _demands(term)]

@@ -74,6 +74,7 @@ class PlanWeights:
     smoothness: float | None = None
     consistency: float | None = None
     typicality: float | None = None
+    genuineness: float | None = None
     warm: float | None = None
     objective: float | None = None
 
@@ -199,6 +200,15 @@ def check_demands(name, demands, apart):
     told, problem = ([demands[index] for index in apart[0]], 'exclude each other') if apart else (failing, 'fail together' if len(failing) > 1 else 'fails')
     values = {value: None for demand in told for value in demand[2]}      # each once, in order
     raise ConfigError(f'{name}: {" and ".join(demand[0] for demand in told)} {problem} at the start state ({", ".join(values)})')
+
+
+def check_together(name, texts, apart):
+    """Refuse an objective of which no state keeps everything that holds from now on: texts of its demands, apart pairs of indices
+
+    Raises ConfigError with the first pair.
+    """
+    if apart:
+        raise ConfigError(f'{name}: {" and ".join(texts[index] for index in apart[0])} exclude each other, no state keeps to both')
 
 
 def quantity(name, value, unit):

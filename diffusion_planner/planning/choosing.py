@@ -109,12 +109,15 @@ class Chooser:
         position_rad, velocity_rad_s, offset_s = paths.whole()
         values = {**figures, **self._judge_paths(paths, position_rad, offset_s)}
         asked = None if goal.objective is None else goal.objective.judge(position_rad, velocity_rad_s, offset_s)
-        fit = self._fit(values, terms.within_limits(position_rad, offset_s, self.robot), asked, rejected)
+        legal = terms.within_limits(position_rad, offset_s, self.robot)
+        fit = self._fit(values, legal, asked, rejected)
         if self.forecast is not None:
-            values |= self.forecast.judge(values, self.settings.guard and goal.guidance_scale > 0)
-        score = self._score(values, goal.guidance_scale != 0 or goal.candidates_only, asked)
+            values |= self.forecast.judge(values, self.settings.guard)
+        parts = self._score(values, goal.guidance_scale != 0 or goal.candidates_only, asked)
+        score = sum(parts.values(), np.zeros(len(legal)))
         best = int(fit[np.argmax(score[fit])])
-        breakdown = {'score': score, **{name: column for name, column in values.items() if name != 'warm'}}
+        breakdown = {'score': score, **{f'score.{name}': part for name, part in parts.items()},
+                     **{name: column for name, column in values.items() if name != 'warm'}}
         if asked is not None:
             breakdown |= {f'objective.{name}': column for name, column in asked.robustness.items()}
             breakdown |= {f'share.{name}': column for name, column in asked.share.items()}
@@ -130,6 +133,8 @@ class Chooser:
             judged['mismatch'] = backend.mismatch(*told)
         if math.isfinite(settings.step_limit):
             judged['steps'] = backend.steps(*told)
+        if self.weights.genuineness:
+            judged['genuineness'] = backend.genuineness(*told)
         return judged
 
     def _fit(self, values, legal, asked, rejected):
@@ -155,10 +160,12 @@ class Chooser:
         return np.flatnonzero(fit)
 
     def _score(self, values, use_reward, asked):
-        """Weigh what is known of each plan: -> [P]"""
-        weights = self.weights
-        believed = max(weights.reward, 4.0 * ('asked' in values)) * self.believed(values)
-        score = (use_reward * (believed + weights.judge * values['judge'])
-                 - weights.earliness * values['arrival_s'] + weights.smoothness * values['smoothness']
-                 - weights.consistency * values['consistency_rad'] - weights.typicality * values.get('typicality', 0.0) + weights.warm * values['warm'])
-        return score if asked is None else score + weights.objective * asked.score
+        """Weigh what is known of each plan: -> {by what: [P]}, whose sum is the score"""
+        weights, none = self.weights, np.zeros(len(values['arrival_s']))
+        rewarding = max(weights.reward, 4.0 * ('asked' in values))
+        parts = {'reward': use_reward * rewarding * self.believed(values), 'judge': use_reward * weights.judge * values['judge'],
+                 'earliness': -weights.earliness * values['arrival_s'], 'smoothness': weights.smoothness * values['smoothness'],
+                 'consistency': -weights.consistency * values['consistency_rad'], 'typicality': -weights.typicality * values.get('typicality', none),
+                 'genuineness': weights.genuineness * values.get('genuineness', none), 'warm': weights.warm * values['warm'],
+                 'objective': weights.objective * (none if asked is None else asked.score)}
+        return {name: part for name, part in parts.items() if part.any()}

@@ -40,8 +40,8 @@ class Forecast:
     """A logistic regression over FEATURES, fitted on plans that were really followed (evaluation.audit).
 
     `episode` are the curves by which the same log-odds say whether the episode succeeds, where plans go on replacing it: knots of
-    log-odds, and the share at each; one for guarded guidance, one for all else. A poor first plan is mended only where the next
-    ones are better.
+    log-odds, and the share at each; one under guard, one without. A poor first plan is mended only where the next
+    ones are better. Below the first knot success falls off, see `along`.
     """
 
     mean: np.ndarray
@@ -74,10 +74,10 @@ class Forecast:
     def judge(self, values, guarded):
         """Say how likely plans are to come true by themselves, and episodes that begin with them to succeed: -> {name: [P]}
 
-        guarded: whether reward guides, and under guard.
+        guarded: whether under guard.
         """
         odds = np.clip(self.odds(values), -30, 30)
-        return {'comes_true': 1 / (1 + np.exp(-odds)), 'success': np.interp(odds, *self.episode[not guarded])}
+        return {'comes_true': 1 / (1 + np.exp(-odds)), 'success': along(self.episode[not guarded], odds)}
 
 
 def fit(rows, happened, strength=1.0):
@@ -99,6 +99,19 @@ def fit(rows, happened, strength=1.0):
     bounds = [(0, None)] * rows.shape[1] + [(None, None)]
     found = minimize(loss, np.zeros(rows.shape[1] + 1), jac=True, bounds=bounds, method='L-BFGS-B')
     return Forecast(mean, spread, found.x[:-1], float(found.x[-1]))
+
+
+def along(curve, odds):
+    """Read a curve from log-odds to the share that happens: (odds knots, shares), odds [P] -> [P]
+
+    Above the last knot it stays level. Below the first, where no episode was seen, it goes to 0 with the chance that the plan comes
+    true by itself: the log-odds of success fall as the plan's do, one for one. So replanning is worth the same factor of the odds as at
+    the first knot, and nothing where there is nothing left to mend. Staying level there would promise of a hopeless plan what became
+    of poor ones.
+    """
+    knots, shares = (np.asarray(column, float) for column in curve)
+    below = np.minimum(odds - knots[0], 0.0)
+    return np.where(below < 0, 1 / (1 + np.exp(-(_odds(shares[0]) + below))), np.interp(odds, knots, shares))
 
 
 def fit_curve(odds, happened, steps=8):

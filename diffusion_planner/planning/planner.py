@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from diffusion_planner.planning.aside import Aside
 from diffusion_planner.planning.choosing import Chooser, Paths
 from diffusion_planner.planning.forecast import Forecast
 from diffusion_planner.planning.haste import Haste, retold, told
@@ -48,7 +49,7 @@ class Planner:
         self.previous, self.refused = None, 0     # the last plan; refusals in a row since then
         self.told = None      # what the last plan was read off, see measure
         self.tail_s = 0.0     # what decoding and choosing took at the last plan
-        self.haste = Haste()
+        self.haste, self.aside = Haste(), Aside()
 
     @property
     def horizon_s(self):
@@ -93,7 +94,8 @@ class Planner:
         `deadline_s` is kept by taking fewer steps, see Haste, and then by ending a stage, see Pace; the plan's `level` says how much
         noise that left. `stop_after`, the `steps` of such a plan, replays it, given the same last plan and as many refusals since.
         """
-        full, pace = self.settings, Pace(deadline_s, stop_after, self.tail_s, self.clock)
+        usual, pace = self.settings, Pace(deadline_s, stop_after, self.tail_s, self.clock)
+        full = self._constrained(usual) if goal.objective is not None else usual
         self.settings = self.haste.fit(full, deadline_s) if stop_after is None else retold(full, stop_after)
         try:
             plan = self._plan(observation, goal, seed, pace, told(self.settings, full))
@@ -105,9 +107,15 @@ class Planner:
         finally:
             if len(pace.steps) == 2:
                 self.haste.note(self.settings, full, pace, self.clock() - pace.begun_s)
-            self.settings = full
+            self.settings = usual
         self.previous, self.refused = plan, 0
         return plan
+
+    @staticmethod
+    def _constrained(settings):
+        """Spend more on paths that have to keep to an objective."""
+        return replace(settings, fill_steps=max(settings.fill_steps, settings.objective_fill_steps),
+                       plans_max=max(settings.plans_max, settings.objective_plans_max))
 
     def measure(self, plan):
         """Add to the newest plan's breakdown what is worth knowing and decides nothing: typicality, steps, genuineness. -> the plan
@@ -123,12 +131,28 @@ class Planner:
         return plan
 
     def _plan(self, observation, goal, seed, pace, hurried):
-        watch, settings = Stopwatch(self.clock), self.settings
+        watch = Stopwatch(self.clock)
         context = self.backend.encode(observation, goal)
-        strange = self.backend.strange(context, observation) if settings.guard and math.isfinite(settings.strange_limit) else {}
-        self.check_scene(strange)
-        chooser = Chooser(self.backend, self.robot, settings, self._weights(goal), self.forecast, self.refused)
         watch.lap('encode')
+        # Whether the scene is one of play has no say in what is imagined: it is worked out meanwhile, and decides before all else.
+        with self.aside.begin(self._strange, context, observation) as scene:
+            try:
+                plan = self._imagined(context, observation, goal, seed, pace, watch)
+            except NoSafeCandidate:
+                self.check_scene(scene.answer())
+                raise
+            self.check_scene(strange := scene.answer())
+        plan.breakdown.update({f'strange_{name}': float(value) for name, value in strange.items()})
+        self.tail_s += watch.lap('choose')
+        return replace(plan, timing_ms=watch.laps_ms(), steps={**pace.steps, **hurried})
+
+    def _strange(self, context, observation):
+        judged = self.settings.guard and math.isfinite(self.settings.strange_limit)
+        return self.backend.strange(context, observation) if judged else {}
+
+    def _imagined(self, context, observation, goal, seed, pace, watch):
+        settings = self.settings
+        chooser = Chooser(self.backend, self.robot, settings, self._weights(goal), self.forecast, self.refused)
         offset_s, last = self._arrivals(observation.origin_s)
         warm_far = None if last is None else self.backend.network_tokens(*last)[-1]
         # After the far tokens come one call for their typicality and at least one for the fill-in.
@@ -152,12 +176,11 @@ class Planner:
         paths = Paths(context, observation, tokens, fill_offset_s, position_rad, velocity_rad_s)
         judged = {name: values[chosen] for name, values in figures.items()} | {'warm': self._is_warm(chosen)}
         best, breakdown = chooser.choose_plan(paths, judged, rejected, goal)
-        breakdown |= {f'strange_{name}': float(value) for name, value in strange.items()}
         self.tail_s = decode_s + watch.lap('choose')
         self.told = context, far, offset_s, chosen, tokens, fill_offset_s, best, seed
         level = self._noise_left(pace.steps, tokens.shape[1], self._is_warm(chosen)[best])
-        return ImaginedPlan(observation.origin_s, fill_offset_s[best], position_rad[best], velocity_rad_s[best],
-                            latent[best], breakdown, rejected, watch.laps_ms(), level, {**pace.steps, **hurried})
+        return ImaginedPlan(observation.origin_s, fill_offset_s[best], position_rad[best], velocity_rad_s[best], latent[best], breakdown, rejected,
+                            level=level)
 
     def _weights(self, goal):
         """The weights of the choice, those of the user's objective before our own."""
@@ -229,10 +252,10 @@ class Stopwatch:
         self.laps = {}
 
     def lap(self, name):
-        """End a stage: -> seconds it took"""
+        """End a stage, or a part of it: -> seconds it took"""
         now = self.clock()
         took_s, self.last = now - self.last, now
-        self.laps[name] = 1000 * took_s
+        self.laps[name] = self.laps.get(name, 0.0) + 1000 * took_s
         return took_s
 
     def laps_ms(self):

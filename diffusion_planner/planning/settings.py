@@ -12,6 +12,7 @@ class Weights:
     smoothness: float = 0.5
     consistency: float = 4.0
     typicality: float = 1.0
+    genuineness: float = 0.0     # for steps that look like play rather than imagined, per unit of log-odds
     warm: float = 0.3    # for going on with the last plan: a path that changes its mind every half second is no path
     judge: float = 0.0   # for the head that does not guide, on top of `reward`, which is the more doubtful of all heads
     objective: float = 1.0   # for the least satisfied term of the user's objective, per its own unit
@@ -56,7 +57,9 @@ class PlannerSettings:
     familiarity_scale: float = 1.0     # how strongly paths are kept to postures of a kind seen at play
     familiarity_max_shift: float = 0.2
     objective_scale: float = 1.0       # how strongly paths are pulled to what the user's objective asks
-    objective_max_shift: float = 0.15 
+    objective_max_shift: float = 0.3
+    objective_fill_steps: int = 6      # fill-in steps, at least, where an objective pulls: it and what is likely must come to terms
+    objective_plans_max: int = 20      # as plans_max, where an objective may refuse most ways
     strange_limit: float = 1.25        # how unlike the play data a scene may look, in units of held-out pictures; above 1 is said
     cubic: bool = False                # judge the way between tokens on the cubic through their velocities, not on lines
     refuse_unfamiliar: bool = True     # refuse paths below the floor of familiarity

@@ -63,6 +63,10 @@ class ExportedObjective:
             return []
         return written.breaches(self.zones, self._run('breaches', np.float64, position_rad)[0])
 
+    def check_together(self):
+        """Refuse what no start could satisfy, as Objective.check_together does. Raises ConfigError."""
+        written.check_together(self.name, [demand['text'] for demand in self._demands], self._apart)
+
     def check_start(self, position_rad):
         """Refuse a start, at rest, from which the hard terms are already broken: [J]. Raises ConfigError, as Objective.check_start does."""
         if not self._demands:
@@ -101,8 +105,8 @@ def load_exported(path_or_text, robot, model_dir):
 
 
 def content_of(spec):
-    """Identify what an objective says: Spec -> sha256 of its canonical JSON"""
-    return sha256(json.dumps(to_mapping(spec), sort_keys=True).encode())
+    """Identify what an objective says: Spec -> sha256 of its canonical JSON; weights that it leaves alone do not count"""
+    return sha256(json.dumps({**to_mapping(spec), 'weights': spec.chosen_weights}, sort_keys=True).encode())
 
 
 def robot_of(robot, spec):

@@ -1,28 +1,40 @@
 """Trained networks traced once: for networks this small much of a call is spent between its operators, in Python."""
+import contextlib
 import warnings
 
 import torch
 
 
-def frozen(module, *example):
-    """Trace a module that will not change any more: -> module of the same tensors, whose first axes may have any size
+def traced(function, *example):
+    """Trace a function of tensors, or a module: -> the same of the same tensors, whose first axes may have any size
 
-    What it decides by the sizes of its other axes is fixed. Without gradients.
+    What it decides by the sizes of its other axes is fixed, and so are the tensors that it has from elsewhere. Without gradients.
     """
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter('ignore', torch.jit.TracerWarning)   # it unpacks stacks of fixed length
-        warnings.simplefilter('ignore', DeprecationWarning)
-        return torch.jit.freeze(torch.jit.trace(module.eval(), example, check_trace=False))
+    with _quiet(), torch.no_grad():     # it unpacks stacks of fixed length
+        return torch.jit.trace(function, example, check_trace=False)
+
+
+def frozen(module, *example):
+    """Trace a module that will not change any more, its weights as constants."""
+    with _quiet():
+        return torch.jit.freeze(traced(module.eval(), *example))
 
 
 def for_pictures(module, *example):
     """The same for convolutions, whose weights are laid out for the processor beforehand; on other devices as `frozen`."""
-    traced = frozen(module, *example)
+    steady = frozen(module, *example)
     if any(tensor.device.type != 'cpu' for tensor in example):
-        return traced
+        return steady
+    with _quiet():
+        return torch.jit.optimize_for_inference(steady)
+
+
+@contextlib.contextmanager
+def _quiet():
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        return torch.jit.optimize_for_inference(traced)
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        warnings.simplefilter('ignore', DeprecationWarning)
+        yield
 
 
 class PairHeads:

@@ -60,7 +60,7 @@ class Perceptron:
         stacked = [(_stack([part.weight for part in level]).detach(), _stack([part.bias for part in level])[:, None].detach())
                    for level in layers]
         self.back = [weight for weight, _ in stacked]                                        # [M, after, before]
-        self.forth = [(weight.transpose(1, 2).contiguous(), bias) for weight, bias in stacked]
+        self.forth = [(weight.transpose(1, 2), bias) for weight, bias in stacked]      # a view: reading weights is most of the work
 
     def __call__(self, values):
         """values [N, before] -> after [M, N, after], and what `pull_back` needs"""
@@ -125,18 +125,24 @@ class Shortfalls:
     """How far the log-odds of M reward heads are below their peaks, as a pessimist combines them; see nets.heads.pessimistic."""
 
     def __init__(self, heads):
-        self.net = Perceptron([head.posture for head in heads])
+        self.net, self.count = Perceptron([head.posture for head in heads]), len(heads)
 
     def compute(self, places, sharpness, caution):
-        """places [M, 1, E], sharpness [M, 1] -> compute, see `known`"""
-        def value(position):
-            after, entered = self.net(position.reshape(-1, position.shape[-1]))
-            away = after - places
-            values = sharpness * away.square().sum(-1)                                      # [M, B]
-            mean, count = values.mean(0), len(values)
-            spread = (values.var(0, correction=0) + 1e-12).sqrt()
-            share = (1 - caution * (values - mean) / spread) / count if count > 1 else torch.ones_like(values)
-            gradient = self.net.pull_back(2 * (share * sharpness)[..., None] * away, entered)
-            combined = mean - caution * spread if count > 1 else mean
-            return combined.view(position.shape[:-1]), gradient.view(position.shape)
-        return value
+        """places [M, 1, E], sharpness [M, 1], caution a number or a tensor of one -> compute, see `known`"""
+        return lambda position: self(position, places, sharpness, caution)
+
+    def __call__(self, position, places, sharpness, caution):
+        """-> value [...], gradient [..., J] at positions [..., J]"""
+        after, entered = self.net(position.reshape(-1, position.shape[-1]))
+        away = after - places
+        value, weight = self._combined(sharpness * away.square().sum(-1), sharpness, caution)
+        gradient = self.net.pull_back(2 * weight[..., None] * away, entered)
+        return value.view(position.shape[:-1]), gradient.view(position.shape)
+
+    def _combined(self, values, sharpness, caution):
+        """values [M, B], sharpness [M, 1] -> [B], and the slope of it by each squared distance [M, B] or [M, 1]"""
+        if self.count == 1:
+            return values[0], sharpness
+        mean = values.mean(0)
+        spread = (values.var(0, correction=0) + 1e-12).sqrt()
+        return mean - caution * spread, sharpness * ((1 - caution * (values - mean) / spread) / self.count)

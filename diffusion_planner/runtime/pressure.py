@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 from diffusion_planner.diffusion.guidance import Restraint, guide
 from diffusion_planner.nets.heads import FlawedHead, HeadStack, pessimistic
 from diffusion_planner.objectives.motion import Motion
-from diffusion_planner.runtime.frozen import PairHeads
+from diffusion_planner.runtime.frozen import PairHeads, traced
 from diffusion_planner.runtime.gradients import OfTokens, Shortfalls, unfamiliarity
 from diffusion_planner.runtime.schedule import FREE, PULL
 
@@ -32,9 +32,25 @@ class Pressure:
         self.mask[self.layout.position] = True
         self.spread = planning.get('spread')
         # A head with a flaw is no plain metric: it goes through autograd.
-        plain = not isinstance(network.guide_head, FlawedHead)
-        self.fast = (Shortfalls(network.guides()), Shortfalls([network.guide_head])) if plain else None
-        self.strange_posture = unfamiliarity(network.familiarity, FAMILIAR_MARGIN)
+        self.fast = None if isinstance(network.guide_head, FlawedHead) else tuple(map(self._traced, (network.guides(), [network.guide_head])))
+        self.strange_posture = traced(unfamiliarity(network.familiarity, FAMILIAR_MARGIN), torch.zeros(2, 2, self.layout.joints, device=device))
+        self.region = None if self.spread is None else traced(self._widths(), torch.zeros(2, 2, device=device))
+
+    def _traced(self, heads):
+        """Trace what such heads pull with: -> function (position [B, T, J], places [M, 1, E], sharpness [M, 1], caution) -> value, gradient"""
+        position = torch.zeros(2, 2, self.layout.joints, device=self.device)
+        places, widths = torch.zeros(len(heads), 1, heads[0].posture[-1].out_features, device=self.device), torch.ones(len(heads), 1, device=self.device)
+        return traced(Shortfalls(heads).__call__, position, places, widths, torch.ones((), device=self.device))
+
+    def _widths(self):
+        """The model's own spread at a level of noise: -> function of level [B, T] -> [B, T]"""
+        known, spread = (torch.tensor(self.spread[name], device=self.device) for name in ('level', 'spread'))
+
+        def width(level):
+            after = torch.searchsorted(known, level.contiguous()).clamp(1, len(known) - 1)
+            share = ((level - known[after - 1]) / (known[after] - known[after - 1])).clamp(0, 1)
+            return torch.lerp(spread[after - 1], spread[after], share)
+        return width
 
     def members(self, context, settings):
         """The heads that pull, with what each reads off the context: -> stack, places [M, 1, E], widths [M, 1]"""
@@ -91,7 +107,10 @@ class Pressure:
         return objective
 
     def _fast_reward(self, places, sharpness, settings):
-        reward = self.fast[not settings.guard].compute(places, sharpness, settings.caution)
+        heads, caution = self.fast[not settings.guard], torch.tensor(settings.caution, device=self.device)
+
+        def reward(position):
+            return heads(position, places, sharpness, caution)
         return OfTokens([reward, self.strange_posture] if settings.guard else [reward], slice(-1, None), self.layout.position)
 
     def _region(self, settings):
@@ -100,13 +119,7 @@ class Pressure:
             return FREE
         if self.spread is None or not np.isfinite(settings.trust):
             return settings.guidance_max_shift
-        known, spread = (torch.tensor(self.spread[name], device=self.device) for name in ('level', 'spread'))
-
-        def region(level):
-            after = torch.searchsorted(known, level.contiguous()).clamp(1, len(known) - 1)
-            share = ((level - known[after - 1]) / (known[after] - known[after - 1])).clamp(0, 1)
-            return (settings.trust * torch.lerp(spread[after - 1], spread[after], share)).clamp(max=settings.guidance_max_shift)
-        return region
+        return lambda level: (settings.trust * self.region(level)).clamp(max=settings.guidance_max_shift)
 
     def _ease(self, context, settings):
         """Scale the pull down as a candidate's typicality falls: by the transition head, or familiarity where there is none."""

@@ -101,7 +101,7 @@ def gain(form, level):
 def damping(wanted, slope, value):
     """Turn gradient steps into proximal ones, see diffusion.guidance: wanted, slope [B, J], value [B] -> factor [B]"""
     pull = np.maximum(np.einsum('bj,bj->b', wanted, slope), 0)
-    return 1 / (1 + pull / np.maximum(2 * np.abs(value), 1e-9))
+    return 1 / (1 + pull / np.maximum(2 * np.abs(value), 1e-30))
 
 
 def limited(shift, most):

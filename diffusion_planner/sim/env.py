@@ -1,5 +1,6 @@
 """An arm that follows a trajectory controller, a camera, a task: what stands in for the real thing."""
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,11 +30,21 @@ class SimSettings:
     camera: Camera = Camera()
 
 
+class Instant(NamedTuple):
+    """What is known of one instant of an episode: fingertip [3], reward, and the joints as measured [J]."""
+
+    now_s: float
+    tip_m: np.ndarray
+    reward: float
+    position_rad: np.ndarray
+    velocity_rad_s: np.ndarray
+
+
 class ArmEnv:
     """Physics, controller and task of one episode after another. Nothing resets by itself; time never goes back.
 
     `zones`: regions (see sim.zones) whose entries by the fingertip are counted; may be set at any time.
-    `trace`: None, or a list to which step() appends (now_s, tip_m [3], reward) every `joint_every` steps.
+    `trace`: None, or a list to which step() appends an Instant every `joint_every` steps.
     """
 
     def __init__(self, settings=None, robot=None, gui=False, zones=()):
@@ -84,7 +95,8 @@ class ArmEnv:
         if np.isfinite(reference).all():      # anything else would stay in PyBullet's physics for good
             self.world.drive(*reference[:2])
         self.world.step()
-        self.violations += self.excess.outside(reference, self.world.joint_state())
+        measured = self.world.joint_state()
+        self.violations += self.excess.outside(reference, measured)
         touching = self.world.touching()
         self.contacts += touching and not self.was_touching
         self.was_touching = touching
@@ -95,7 +107,7 @@ class ArmEnv:
         self.was_outside |= not within     # an arm that begins inside has not entered
         self.zone_entries += within and self.was_outside
         if self.trace is not None and (self.steps - self.begun) % self.settings.joint_every == 0:
-            self.trace.append((self.now_s, tip_m, rewarded))
+            self.trace.append(Instant(self.now_s, tip_m, rewarded, *measured))
 
     def hold(self):
         """Let the controller stop the arm within its limits and follow nothing until release()."""

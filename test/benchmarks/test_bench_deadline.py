@@ -57,7 +57,7 @@ def test_the_loop_hands_its_deadline_to_every_plan(deadline_ms, deadline_s):
     env = SimpleNamespace(robot=None, now_s=1.0)
     loop = Loop(LoopSettings('', deadline_ms=deadline_ms), env, planner)
     loop.took_ms = []
-    loop._think(SimpleNamespace(begin=lambda now_s: ('observation', 'handover')), 'goal', 5)
+    loop.think(SimpleNamespace(begin=lambda now_s: ('observation', 'handover')), 'goal', 5)
     assert len(loop.took_ms) == 1 and asked == [('observation', 'goal', 5, deadline_s)]
 
 
@@ -122,6 +122,6 @@ def test_a_refusal_is_timed_and_an_attempt_that_never_began_is_not():
     loop = Loop(LoopSettings(''), SimpleNamespace(robot=None, now_s=1.0), SimpleNamespace(plan=refuse, backend=SimpleNamespace(planning={})))
     loop.took_ms, loop.refusals = [], []
     cycle = SimpleNamespace(begin=lambda now_s: ('observation', 'handover'), refuse=lambda refused: None)
-    loop._think(cycle, 'goal', 5)
-    loop._think(SimpleNamespace(begin=not_ready), 'goal', 6)
+    loop.think(cycle, 'goal', 5)
+    loop.think(SimpleNamespace(begin=not_ready), 'goal', 6)
     assert len(loop.took_ms) == len(loop.refusals) == 1

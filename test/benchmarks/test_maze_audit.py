@@ -1,5 +1,6 @@
 """The arithmetic of the audit in a maze, on episodes that are written down here."""
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -7,7 +8,8 @@ pytest.importorskip('gymnasium_robotics')
 
 from diffusion_planner.benchmarks.maze import audit          # noqa: E402
 from diffusion_planner.benchmarks.maze.world import MAZES    # noqa: E402
-from diffusion_planner.evaluation.metrics import wilson   # noqa: E402
+from diffusion_planner.evaluation.metrics import clustered_interval, wilson   # noqa: E402
+from diffusion_planner.runtime import checkpoint             # noqa: E402
 
 
 def _plan(wall, reward=0.9, **more):
@@ -27,10 +29,10 @@ def test_a_summary_by_hand():
     figures = audit.summarise(MAZES['umaze'], RESULTS)
     assert (figures['episodes'], figures['plans'], figures['refused']) == (2, 4, 2)
     assert figures['success'] == pytest.approx([0.5, *wilson(1, 2)])
-    # The plan without a verdict counts neither as promised nor as kept; for walls all four count. Intervals go by episode: 0.85 and 0.7.
-    assert figures['predicted_reward'] == pytest.approx([0.8, 0.7, 0.85]) and figures['realised_reward'][0] == pytest.approx(2 / 3)
-    assert figures['kept_first'] == [1.0] * 3 and figures['late_s'] == [0.1] * 3 and figures['promises'] == 3
-    assert figures['wall'] == pytest.approx([0.25, *wilson(1, 4)]) and figures['in_force'] == [0.2] * 3
+    # The plan without a verdict counts neither as promised nor as kept; for walls all four count.
+    assert figures['predicted_reward'] == pytest.approx(clustered_interval([[0.9, 0.8], [0.7]])) and figures['realised_reward'][0] == pytest.approx(2 / 3)
+    assert figures['kept_first'] == [1.0, *wilson(2, 2)] and figures['late_s'] == [0.1] * 3 and figures['promises'] == 3
+    assert figures['wall'] == pytest.approx(clustered_interval([[0, 1, 0], [0]])) and figures['in_force'] == [0.2] * 3
     json.dumps(figures, allow_nan=False)
 
 
@@ -45,3 +47,18 @@ def test_separation_by_hand():
     table = audit.separation({('guarded', 1.0): RESULTS, ('guarded', 0.0): unguided})
     assert table['reward'] == {'all': 0.75, 'guided': 0.5}
     assert set(table) == {'reward', 'judge', 'reach', 'familiarity'} and table['reach']['all'] == 0.5
+
+
+@pytest.mark.parametrize('write', [True, False])
+def test_the_scale_is_chosen_on_the_scenes_that_are_named_and_written_if_wanted(tmp_path, write):
+    # All promises are kept at 1 and 3, half of them at 8: guarded falls there, and nothing else was swept to its fall.
+    (tmp_path / 'config.json').write_text(json.dumps({'format': checkpoint.FORMAT, 'sha256': 'abc', 'model': {}, 'training': {},
+                                                      'planning': {'recommended_scale': 8.0}}))
+    kept = {('guarded', 1.0): True, ('guarded', 3.0): True, ('guarded', 8.0): False, ('damped', 1.0): True}
+    results = {key: [_result([0.9, 0.9], [True, value], [_plan(False)] * 2)] for key, value in kept.items()}
+    rows = [{'mode': mode, 'scale': scale, **audit.summarise(MAZES['umaze'], part)} for (mode, scale), part in results.items()]
+    report = audit._report(tmp_path, 'umaze', SimpleNamespace(seeds=1, first_seed=1000), rows, results, write)
+    summary = report['summary']
+    assert (summary['recommended_scale'], summary['chosen_on_seed'], summary['knee_guarded'], summary['knee_damped']) == (1.0, 1000, 3.0, None)
+    assert checkpoint.read_config(tmp_path)['planning']['recommended_scale'] == summary['shipped_scale'] == (1.0 if write else 8.0)
+    assert summary['realised_success'] == (1.0 if write else 0.5)

@@ -27,6 +27,13 @@ def test_without_patterns_the_levels_are_independent_and_uniform():
     torch.testing.assert_close(level.mean(0), torch.full((6,), 0.5), atol=0.01, rtol=0)
 
 
+def test_no_level_is_drawn_as_0_and_the_lowest_number_of_the_generator_is_level_1(monkeypatch):
+    # torch.rand gives 0, once in 2^24 draws, and never 1; a level of 0 would say that the token is known.
+    monkeypatch.setattr(torch, 'rand', lambda *shape, **how: torch.zeros(shape))
+    level = _draw(0, 2, 3, 4, clean_context=0, missing_context=0, clean_far=0, shared_fill=0)
+    assert (level == 1).all()
+
+
 def test_patterns_come_as_often_as_asked():
     level = _draw(1, 20000, 3, 4, clean_context=0.8, missing_context=0.05, clean_far=0.4, shared_fill=0.5)
     context, fill, far = level.split([3, 4, 1], dim=1)

@@ -179,6 +179,33 @@ def test_the_trace_tells_what_was_applied(form):
     assert trace.clipped == [float(shift > 4)]
 
 
+@pytest.mark.parametrize('form', FORMS)
+def test_an_objective_is_told_the_level_of_what_it_judges(gaussian, form):
+    told, level = [], torch.tensor([[0, 0.2, 0.5, 0.7, 1]], dtype=torch.float64)
+
+    def objective(tokens, level):
+        told.append(level)
+        return _linear(tokens, level)
+
+    guide(gaussian.denoise, objective, 1.0, form)(_noise(9, 1, 5, 2), level, None)
+    assert len(told) == 1 and torch.equal(told[0], level if form == 'noisy' else torch.zeros_like(level))   # an estimate is clean
+
+
+@pytest.mark.parametrize('form', ['noisy', 'through'])
+def test_pressure_stays_finite_where_the_signal_ends(form):
+    # Signals of 0, 0.02 and 0.1 and a denoiser with slope 1: sigma^2 / signal is 0.99 / 0.1 = 9.9 for the last, and below a
+    # signal of 0.05 it is sigma^2 / 0.05, so 1 / 0.05 = 20 and 0.9996 / 0.05 = 19.992.
+    level = torch.tensor([[0, 0.02, 0.1]], dtype=torch.float64).acos() * 2 / math.pi
+    guided = guide(lambda noisy, level, offset_s: noisy, lambda tokens, level: tokens.sum((1, 2)), 1.0, form, max_shift=FREE)
+    assert guided(torch.zeros(1, 3, 1).double(), level, None).flatten().tolist() == pytest.approx([20, 19.992, 9.9])
+
+
+def test_a_call_in_which_nothing_may_move_is_traced_as_no_shift(gaussian):
+    trace = GuidanceTrace()
+    guide(gaussian.denoise, _linear, 1.0, 'clean', trace=trace)(_noise(10, 2, 5, 2), torch.zeros(2, 5).double(), None)
+    assert (trace.gradient_norm, trace.shift, trace.clipped) == ([0], [0], [0])
+
+
 def test_an_unknown_form_is_refused_with_what_was_given(gaussian):
     with pytest.raises(ValueError, match="got guidance form 'sideways'"):
         guide(gaussian.denoise, _linear, 1.0, 'sideways')

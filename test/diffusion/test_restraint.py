@@ -76,6 +76,40 @@ def test_ease_comes_before_the_trust_region():
     torch.testing.assert_close(held[:, -1].square().mean(-1).sqrt(), torch.full((3,), 0.3, dtype=torch.float64))
 
 
+@pytest.mark.parametrize('form', ['clean', 'through'])
+@pytest.mark.parametrize('scale', [0.5, 1.0, 3.0, 40.0])
+def test_the_proximal_step_is_the_best_of_objective_less_distance_by_hand(form, scale):
+    # Estimated 0 at level 1/2, where Cov is 1/2, each number gains -scale (3 - shift)^2 - shift^2 / 2 / Cov. Its slope
+    # 2 scale (3 - shift) - 2 shift is 0 at shift = 3 scale / (1 + scale): 1, 1.5, 2.25 and 2.93, below the peak at 3.
+    guided = guide(_half, _bowl, scale, form, max_shift=FREE, proximal=True)
+    shift = guided(torch.zeros(1, 1, 2).double(), torch.full((1, 1), 0.5).double(), None)
+    assert shift.flatten().tolist() == pytest.approx(2 * [3 * scale / (1 + scale)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(['clean', 'through']), st.floats(1e-3, 1e12), st.floats(0.01, 1e4), st.floats(0.01, 0.99), st.integers(0, 1000))
+def test_a_proximal_step_never_passes_the_peak_however_large_the_scale(form, scale, sharpness, level, seed):
+    noisy, level = _noise(seed, 2, 3, 2), torch.full((2, 3), level, dtype=torch.float64)
+    guided = guide(_half, lambda tokens, level: sharpness * _bowl(tokens, level), scale, form, max_shift=FREE, proximal=True)
+    before, after = _half(noisy, level, None)[:, -1], guided(noisy, level, None)[:, -1]
+    share = (after - before) / (3 - before)
+    assert (share > 0).all() and (share <= 1 + 1e-9).all()
+
+
+@pytest.mark.parametrize('away', [1e-3, 1e-6, 1e-9])
+def test_an_estimate_next_to_the_peak_is_not_thrown_past_it(away):
+    # The value there is -2 away^2, as little as -2e-18: what keeps it from dividing by 0 must be smaller still.
+    start = torch.full((1, 4, 2), 3 - away, dtype=torch.float64)
+    guided = guide(lambda noisy, level, offset_s: start, _bowl, 1e9, 'clean', max_shift=FREE, proximal=True)
+    moved = guided(start, torch.full((1, 4), 0.5, dtype=torch.float64), None)[:, -1] - start[:, -1]
+    assert (moved > 0).all() and (moved <= away * (1 + 1e-6)).all()
+
+
+def test_an_estimate_on_the_peak_stays_there():
+    guided = guide(lambda noisy, level, offset_s: torch.full_like(noisy, 3), _bowl, 1.0, 'clean', proximal=True)
+    assert (guided(_noise(7, 2, 4, 2), torch.full((2, 4), 0.5).double(), None) == 3).all()
+
+
 def test_the_restraint_by_hand():
     # One number at level 1/2, where sigma^2 = signal^2 = 1/2, estimated 0: objective -(0 - 3)^2 = -9, gradient 6, gain 1/2,
     # so scale 1 asks for a shift of 3. Curvature: 1 / (1 + 3 * 6 / (2 * 9)) = 1/2; eased by 1/2: 0.75 is left; a region of 0.25

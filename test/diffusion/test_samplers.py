@@ -104,6 +104,30 @@ def test_ddpm_and_ddim_steps_arrive_at_the_noise_of_the_next_level():
     torch.testing.assert_close(still, signal(next_level), atol=1e-6, rtol=0)
 
 
+def test_a_ddpm_step_by_hand():
+    # Ho et al. 2020, eq. 7, from level 2/3 to 1/3, where signal^2 is cos^2 60 = 1/4 and cos^2 30 = 3/4 (their alpha-bar):
+    # beta = 1 - (1/4) / (3/4) = 2/3 and alpha = 1/3, so the mean has sqrt(3/4) beta / (3/4) = 4 sqrt(3) / 9 of the clean token
+    # and sqrt(alpha) (1/4) / (3/4) = sqrt(3) / 9 of the noisy one, and the variance is (1/4) / (3/4) beta = 2/9.
+    level, next_level = torch.full((1, 1), 2 / 3).double(), torch.full((1, 1), 1 / 3).double()
+    zero, one = torch.zeros(1, 1, 1).double(), torch.ones(1, 1, 1).double()
+    shares = [ddpm_step(noisy, clean, level, next_level, noise).item()
+              for noisy, clean, noise in ((zero, one, zero), (one, zero, zero), (zero, zero, one))]
+    assert shares == pytest.approx([4 * 3 ** 0.5 / 9, 3 ** 0.5 / 9, (2 / 9) ** 0.5])
+
+
+@pytest.mark.parametrize('make_step', [lambda: ddim_step, lambda: ddpm_step, MultistepStep])
+def test_a_token_whose_level_does_not_fall_is_held_bit_for_bit(make_step):
+    # In a pyramid the later ranks wait, at levels above 0, and the earlier ones are done. An estimate a thousand times as
+    # large would leave its rounding in what goes through the formula of a step.
+    matrix, seen = scheduling_matrix(torch.tensor([0, 1, 0.7, 0.4]), 3, lag=2), []
+    tokens = sample(lambda noisy, level, offset_s: 1e3 * noisy + 7, _noise(10, 2, 4, 3).float(), matrix, torch.zeros(2, 4),
+                    make_step(), torch.Generator().manual_seed(0), lambda index, noisy, clean, level: seen.append(noisy))
+    still = matrix.diff(dim=0) == 0
+    assert tokens.isfinite().all() and (still & (matrix[1:] > 0)).any()
+    for held, before, after in zip(still, seen, [*seen[1:], tokens]):
+        assert torch.equal(after[:, held], before[:, held]) and (after[:, ~held] != before[:, ~held]).all()
+
+
 @pytest.mark.parametrize('make_step', [lambda: ddim_step, lambda: ddpm_step, MultistepStep])
 def test_known_tokens_come_back_bit_identical(make_step):
     noisy = _noise(2, 3, 6, 4).float() * 1e3
@@ -163,6 +187,38 @@ def test_the_callback_sees_every_step_and_can_end_the_loop_with_a_plan(gaussian)
     assert [index for index, _, _ in seen] == [0, 1, 2]
     assert all(torch.equal(level, matrix[index].expand(2, 5)) for index, _, level in seen)
     assert torch.equal(tokens[:, 1:], seen[-1][1][:, 1:]) and torch.equal(tokens[:, 0], noisy[:, 0])
+
+
+def test_an_early_end_leaves_tokens_at_level_0_alone_even_if_the_denoiser_moves_them():
+    # One rank after the other in two steps each: before step 3 the first unknown token is finished as the known one is.
+    noisy, seen = _noise(11, 2, 3, 2), []
+
+    def stop_at_three(index, noisy, clean, level):
+        seen.append((noisy, clean))
+        return index == 3
+
+    matrix = scheduling_matrix(torch.tensor([0.0, 1, 1]), 2, lag=2)
+    tokens = sample(lambda noisy, level, offset_s: noisy * 0.3 + 7, noisy, matrix, torch.zeros(2, 3), callback=stop_at_three)
+    assert matrix[3].tolist() == [0, 0, 0.5]
+    assert torch.equal(tokens[:, 0], noisy[:, 0]) and torch.equal(tokens[:, 1], seen[3][0][:, 1])
+    assert torch.equal(tokens[:, 2], seen[3][1][:, 2])
+
+
+def test_a_step_gets_the_noise_that_a_function_draws_for_its_tokens():
+    asked, drawn, given = [], [_noise(seed, 2, 3, 4) for seed in range(4)], []
+
+    def draw(noisy):
+        asked.append(noisy)
+        return drawn[len(asked) - 1]
+
+    def step(noisy, clean, level, next_level, noise):
+        given.append((noisy, noise))
+        return noisy + noise
+
+    sample(lambda noisy, *_: noisy, _noise(12, 2, 3, 4), scheduling_matrix(torch.ones(3), 4), torch.zeros(2, 3), step, draw)
+    assert len(given) == 4
+    for (noisy, noise), like, expected in zip(given, asked, drawn):
+        assert torch.equal(noise, expected) and torch.equal(noisy, like)
 
 
 def test_no_graph_is_kept_and_the_inputs_are_left_alone(gaussian):

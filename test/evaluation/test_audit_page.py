@@ -95,3 +95,35 @@ def test_page_is_drawn(name, rows, request, tmp_path):
 def test_nothing_swept_is_no_error(tmp_path):
     (tmp_path / 'audit.json').write_text('{"sweep": [], "summary": {}}')
     assert audit_page.draw(tmp_path / 'audit.json', tmp_path / 'audit.png').exists()
+
+
+def _texts(axis):
+    return [text.get_text() for text in axis.texts]
+
+
+def test_a_knee_that_lies_beyond_the_sweep_is_said_and_not_drawn(arm):
+    there = audit_page.page(arm).axes[0]
+    arm['summary']['knee_guarded'] = None
+    beyond = audit_page.page(arm).axes[0]
+    assert 'knee: not reached up to 16' in _texts(beyond) and not any('knee' in text for text in _texts(there))
+    assert len(there.lines) == len(beyond.lines) + 1                      # the line of the knee
+
+
+@pytest.mark.parametrize('name', ['arm', 'maze'])
+def test_what_is_written_keeps_to_its_panel(name, request):
+    """What diverges, too: no finding is wider than its panel, no tick of the upright axis runs into the next one."""
+    import matplotlib
+    report = request.getfixturevalue(name)
+    for row in report['sweep']:
+        if row['mode'] == 'free' and row['scale'] >= 1:
+            row |= {'apart_m': [1.5e9] * 3, 'reach': [-4.8e11, -5e11, -4e11]}
+    with matplotlib.rc_context(audit_page.FONT):
+        figure = audit_page.page(report)
+        figure.draw_without_rendering()
+    for axis in (axis for axis in figure.axes if axis.axison):
+        finding = next(text for text in axis.texts if text.get_position() == (0, 5))
+        assert finding.get_window_extent().x1 < axis.get_window_extent().x1 + 15, finding.get_text()
+        low, high = axis.get_window_extent().y0, axis.get_window_extent().y1
+        ticks = [label.get_window_extent() for label in axis.get_yticklabels() if label.get_text()]
+        ticks = sorted((box for box in ticks if low - 1 < (box.y0 + box.y1) / 2 < high + 1), key=lambda box: box.y0)
+        assert all(one.y1 <= other.y0 + 1 for one, other in zip(ticks, ticks[1:])), axis.get_title(loc='left')

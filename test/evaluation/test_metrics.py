@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from diffusion_planner.evaluation.metrics import mean_interval, wilson
+from diffusion_planner.evaluation.metrics import clustered_interval, clustered_share, mean_interval, wilson
 
 
 def test_wilson_by_hand():
@@ -29,3 +29,20 @@ def test_the_mean_lies_in_its_interval(values):
     mean, low, high = mean_interval(values)
     assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
     assert all(isinstance(value, float) for value in (mean, low, high))      # as JSON wants them
+
+
+def test_the_interval_of_groups_is_that_of_their_means_where_they_are_alike_within():
+    means = np.random.default_rng(1).normal(3.0, 2.0, 50)
+    assert clustered_interval([[mean] * 7 for mean in means]) == pytest.approx(mean_interval(means))
+
+
+def test_groups_count_by_their_size_and_empty_ones_do_not():
+    # Of 4 values 3 are 1: a draw of two groups has a mean of 1, 3/4 or 0.
+    assert clustered_interval([[1.0, 1.0, 1.0], [], [0.0]]) == pytest.approx([0.75, 0.0, 1.0])
+    assert clustered_interval([[], []]) is None and clustered_share([]) is None and clustered_interval([]) is None
+
+
+def test_a_share_without_spread_has_the_interval_of_as_many_trials_as_groups():
+    assert clustered_share([[True, True], [True]]) == pytest.approx([1.0, *wilson(2, 2)])
+    assert clustered_share([[False]] * 9) == pytest.approx([0.0, *wilson(0, 9)])
+    assert clustered_share([[True], [False]]) == clustered_interval([[1], [0]])

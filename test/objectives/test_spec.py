@@ -189,6 +189,15 @@ def test_check_start_names_what_excludes_what():
                                   f'(tip_z {tip_z:.3f} m)')
 
 
+def test_what_no_start_could_satisfy_is_refused_wherever_the_arm_is():
+    bounds = "formulas: [{{name: low, formula: 'always (tip_z < {})', hard: true}}, {{name: high, formula: 'always (tip_z > {})', hard: {}}}]"
+    load_objective(bounds.format(0.5, 0.2, 'true'), PANDA).check_together()
+    load_objective(bounds.format(0.2, 0.5, 'false'), PANDA).check_together()      # one may give way
+    with pytest.raises(ConfigError) as refused:
+        load_objective(bounds.format(0.2, 0.5, 'true'), PANDA).check_together()
+    assert str(refused.value) == "objective: 'low' (tip_z < 0.2) and 'high' (tip_z > 0.5) exclude each other, no state keeps to both"
+
+
 @pytest.mark.parametrize('text, said', [
     ("formulas: [{name: low, formula: 'always (hinge < 0.2)', hard: true}]",
      "objective: 'low' (hinge < 0.2) fails at the start state (hinge 0.500 rad)"),

@@ -170,6 +170,7 @@ def test_the_score_by_hand(robot):
     # Straight lines are smooth and consistent: 4 x min(0.9, 0.6) - 0.1 x 1 s - 1 x 0.5 = 1.8 and 4 x 0.9 - 0.1 x 2 s - 1 x 0.5 = 2.9.
     best, breakdown, _ = _choose(robot, figures=_of(judge=[0.6, 0.9]))
     assert best == 1 and breakdown['score'] == pytest.approx(2.9)
+    assert sum(value for name, value in breakdown.items() if name.startswith('score.')) == pytest.approx(2.9)
     # Going on with the last plan is worth 0.3: 1.8 + 0.3 is less still, but of two equals it decides.
     assert _choose(robot, figures=_of(judge=[0.6, 0.9], warm=[True, False]))[0] == 1
     assert _choose(robot, figures=_of(warm=[False, True]))[0] == 1
@@ -245,3 +246,10 @@ def test_what_has_neither_limit_nor_weight_is_not_computed(robot):
     _, breakdown, _ = _choose(robot, backend=backend, forecast=forecast, mismatch_limit=1.0)
     assert set(backend.asked) == {'consistency', 'familiarity', 'mismatch'}      # steps and genuineness are for Planner.measure
     assert breakdown['comes_true'] == 0.5 and 'warm' not in breakdown
+
+
+def test_steps_that_look_like_play_count_where_they_are_given_a_weight(robot):
+    backend = Backend(genuineness=[-1.0, 2.0])      # the later one, 0.1 less for its time, is 3 higher
+    assert _choose(robot, backend=backend)[0] == 0 and 'genuineness' not in backend.asked
+    best, breakdown, _ = _choose(robot, backend=backend, weights=Weights(genuineness=0.5))
+    assert best == 1 and breakdown['score.genuineness'] == 1.0

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from diffusion_planner.planning.forecast import FEATURES, Forecast, features, fit, fit_curve
+from diffusion_planner.planning.forecast import FEATURES, Forecast, along, features, fit, fit_curve
 
 VALUES = {'reward': [0.5, 0.9], 'panel': [0.5, 0.8], 'doubt': [0.0, 0.3], 'judge': [0.5, 0.2], 'typicality': [1.0, 0.5], 'reach': [0.0, 3.0],
           'steps': [1.0, -50.0], 'genuineness': [0.0, 2.0], 'familiarity': [0.5, 0.5], 'consistency_rad': [0.0, 0.01]}
@@ -89,11 +89,43 @@ def test_what_comes_true_by_hand():
     assert said['comes_true'] == pytest.approx([0.75])
 
 
-@pytest.mark.parametrize('guarded, shares', [(True, [0.2, 0.2, 0.5, 0.65, 0.8]), (False, [0.0, 0.0, 0.25, 0.375, 0.5])])
-def test_success_follows_the_curve_of_its_kind_and_stays_level_beyond_it(guarded, shares):
-    curves = ((-1.0, 1.0), (0.2, 0.8)), ((-1.0, 1.0), (0.0, 0.5))
-    said = [_forecast(bias=bias, episode=curves).judge({'reward': np.array([0.5])}, guarded)['success'][0] for bias in (-40.0, -1.0, 0.0, 0.5, 40.0)]
+@pytest.mark.parametrize('guarded, shares', [(True, [0.2, 0.5, 0.65, 0.8]), (False, [0.1, 0.3, 0.4, 0.5])])
+def test_success_follows_the_curve_of_its_kind_and_stays_level_above_it(guarded, shares):
+    curves = ((-1.0, 1.0), (0.2, 0.8)), ((-1.0, 1.0), (0.1, 0.5))
+    said = [_forecast(bias=bias, episode=curves).judge({'reward': np.array([0.5])}, guarded)['success'][0] for bias in (-1.0, 0.0, 0.5, 40.0)]
     assert said == pytest.approx(shares)
+
+
+def test_below_the_curve_success_falls_with_the_odds_by_hand():
+    # Odds of 4 to 1 at the first knot; e^-log 8 times that is 1 to 2, and 1e-5 times that 4 to 100,000.
+    curve = (-2.0, 3.0), (0.8, 0.95)
+    said = along(curve, np.array([-2.0, -2.0 - np.log(8), -2.0 - np.log(1e5)]))
+    assert said == pytest.approx([4 / 5, 1 / 3, 4e-5 / (1 + 4e-5)])
+
+
+def test_the_shipped_curve_promises_nothing_of_a_hopeless_plan():
+    # As fitted first, on episodes that nearly all went well. Log-odds of -12.2 are a chance of 5e-6: the odds of 0.947 are 17.8, and
+    # e^(-12.2 + 4.84) times that is 0.0113. A good plan is promised what episodes of its kind came to.
+    curve = (-4.84, 0.09, 1.36, 3.78), (0.947, 0.947, 0.972, 0.972)
+    forecasts = [_forecast(bias=bias, episode=(curve, curve)) for bias in (-30.0, -12.2, 3.0)]
+    said = [each.judge({'reward': np.array([0.5])}, True)['success'][0] for each in forecasts]
+    assert said == pytest.approx([0.0, 0.0112, 0.972], abs=5e-4)
+
+
+@given(st.lists(st.floats(-40, 40), min_size=2, max_size=20), st.integers(0, 50))
+def test_success_rises_with_the_odds_everywhere(odds, seed):
+    random = np.random.default_rng(seed)
+    curve = fit_curve(random.normal(0, 5, 60), random.random(60) < 0.7)
+    said = along(curve, np.sort(odds))
+    assert (np.diff(said) >= -1e-12).all() and (said > 0).all() and (said < 1).all()
+
+
+def test_failures_under_guard_make_the_curve_fall_within_the_data():
+    # 40 plans at log-odds 3, 38 of which ended well; 40 hopeless ones at -12, none of which did: (0 + 1) / (10 + 2) in each group.
+    odds, happened = np.r_[np.full(40, 3.0), np.full(40, -12.0)], np.r_[np.arange(40) >= 2, np.zeros(40, bool)]
+    curve = fit_curve(odds, happened)
+    assert along(curve, np.array([-12.0, -20.0])) == pytest.approx([1 / 12, np.exp(-8) / 11], rel=1e-3)
+    assert along(curve, np.array([3.0]))[0] == pytest.approx(38 / 40, abs=0.05)
 
 
 def test_a_table_comes_back_from_a_checkpoint_as_it_was():

@@ -42,7 +42,9 @@ class Rig:
         patch.setattr(engine, 'Worker', Stepped)
         self.now_s, self.sent, self.reports, self.logged, self.count, self.ahead_s = 100.0, [], [], [], 0, 0.0
         self.position_rad, self.velocity_rad_s, self.follows, self.unseen = np.array(ROBOT.home_rad), np.zeros(7), True, set()
-        hooks = Hooks(self.clock, self._send, lambda *report: self.reports.append(report), self.logged.append)
+        self.warned = []      # (what was doubtful, how many chunks were out)
+        hooks = Hooks(self.clock, self._send, lambda *report: self.reports.append(report), self.logged.append,
+                      warn=lambda reason: self.warned.append((reason, len(self.sent))))
         given = {entry.name: entry.default for entry in parameters.PLANNER} | values
         self.engine = engine.Engine(given, hooks, simulated, load or (lambda values, robot: kind(robot)), WallTime(self.clock, self.clock))
         for source in self.engine.inputs.sources.values():

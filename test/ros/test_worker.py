@@ -227,3 +227,22 @@ def test_the_thread_ends_when_asked():
     worker.allowed = True
     worker.start()
     assert worker.end(10.0) and not worker.allowed and not worker.is_alive()
+
+
+class Worried(planners.Swing):
+    """Plans although something that is nearly always there cannot be seen."""
+
+    def judged(self, goal):
+        return {'strange_missing': 1.5, 'strange_picture': 0.9}
+
+
+def test_doubt_is_said_before_anything_moves(rig):
+    rig = rig(Worried)
+    rig.turn(0.2)
+    assert rig.sent and rig.warned[0] == ('scene unlike the play data: missing 1.5 times what play shows', 0)
+
+
+def test_who_is_not_in_doubt_says_nothing(rig):
+    rig = rig()
+    rig.turn(0.2)
+    assert rig.sent and not rig.warned

@@ -177,6 +177,9 @@ def test_demands_that_exclude_each_other_are_told_as_torch_tells_them(small):
     made = session(start.trace(ROBOT).SerializeToString())
     exported = ExportedObjective('objective', _spec(text)[0], told, {'start': lambda: made})
     assert _said(exported, HOME_RAD) == _said(asked, HOME_RAD) and 'exclude each other' in _said(asked, HOME_RAD)
+    for objective in (exported, asked):
+        with pytest.raises(ConfigError, match=r"'up' \(tip_z > 0.5\) and 'down' \(tip_z < 0.4\) exclude each other, no state keeps to both"):
+            objective.check_together()
 
 
 def _spec(text):

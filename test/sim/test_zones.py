@@ -55,10 +55,11 @@ def test_the_trace_follows_the_fingertip(env):
     env.reset(2)
     for _ in range(4 * every):
         env.step()
-    stamps_s, tips_m, rewards = zip(*env.trace)
+    stamps_s, tips_m, rewards, positions_rad, velocities_rad_s = zip(*env.trace)
     np.testing.assert_allclose(np.diff(stamps_s), every * env.period_s)
     assert stamps_s[-1] == env.now_s and rewards == (0.0,) * 4
     assert tips_m[-1].tolist() == env.episode()['tip_m']
+    np.testing.assert_array_equal((positions_rad[-1], velocities_rad_s[-1]), env.world.joint_state())
     env.reset(2)
     assert env.trace == []
     env.trace = None

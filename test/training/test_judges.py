@@ -65,7 +65,8 @@ def test_guards_are_added_to_a_finished_model_and_nothing_that_imagines_changes(
     weights = [head.posture[0].weight for head in after.panel]
     assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
     assert checkpoint.load_flaw(folder / checkpoint.FLAW_FILE, after).patch.isfinite().all()
-    assert json.loads((folder / 'config.json').read_text())['planning']['strange_share'] <= 1
+    # Limits are quantiles of held-out pictures, 1.8 % of which may be beyond one of them; none beyond any would be limits that nothing reaches.
+    assert 0 < json.loads((folder / 'config.json').read_text())['planning']['strange_share'] < 0.05
     _plans(folder)
 
 

@@ -1,12 +1,12 @@
 """The audit of guidance in a maze, where walls make the price of pressure plain."""
 from dataclasses import replace
 
-import numpy as np
-
 from diffusion_planner.benchmarks.maze import methods, promises, run, tables
 from diffusion_planner.benchmarks.maze.world import find_maze
-from diffusion_planner.evaluation import audit
-from diffusion_planner.evaluation.metrics import mean_interval, wilson
+from diffusion_planner.evaluation.audit_figures import area, share_interval
+from diffusion_planner.evaluation.audit_run import MODES, shipped_scale, write_planning
+from diffusion_planner.evaluation.audit_scale import recommend
+from diffusion_planner.evaluation.metrics import clustered_interval, clustered_share, mean_interval
 from diffusion_planner.runtime import checkpoint
 
 SWEEP = {'guarded': (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 8.0, 30.0), 'damped': (0.03, 0.1, 0.3, 1.0, 8.0), 'free': (0.001, 0.003, 0.01, 0.03, 1.0)}
@@ -19,7 +19,7 @@ def audit_maze(options, maze_name, write=True):
     run.load(maze_name, str(folder))
     wanted, ledgers, jobs = range(options.first_seed, options.first_seed + options.seeds), [], []
     for mode, scale in ((mode, scale) for mode, scales in SWEEP.items() for scale in scales):
-        held = audit.MODES[mode]
+        held = MODES[mode]
         settings = replace(methods.SETTINGS, guard=held['guard'], **dict(held.get('changes', ())))
         mark = run.fingerprint(folder, 'audit', settings, methods.WEIGHTS, scale, methods.REPLAN_STEPS['ours'])
         ledger = run.Ledger(options.work / f'audit-{maze_name}' / f'{mode}-{scale:g}.jsonl', mark)
@@ -33,41 +33,35 @@ def audit_maze(options, maze_name, write=True):
 
 
 def summarise(maze, results):
-    """Sum up episodes of one setting: -> dict, every figure with its 95 % interval
+    """Sum up episodes of one setting: -> dict, every figure with its 95 % interval; over plans that of whole episodes
 
     predicted_reward, realised_reward: of plans made before the first reward, as promised and as kept in time; see promises.
     """
     kept = promises.summarise(results)
-    judged = [plan for result in results for plan in result['judged']]
-    apart = [value for result in results for value in result['apart_m']]
-    reached = [result['first_reach'] is not None for result in results]
-    count = sum(map(bool, (plan['wall'] for plan in judged)))
-
-    def mean(values):
-        return mean_interval(values) if values else None
-    return {'episodes': len(results), 'plans': len(judged), 'refused': sum(result['refused'] for result in results),
-            'success': [float(np.mean(reached)), *wilson(sum(reached), len(reached))],
+    judged = [result['judged'] for result in results]
+    return {'episodes': len(results), 'plans': sum(map(len, judged)), 'refused': sum(result['refused'] for result in results),
+            'success': share_interval([result['first_reach'] is not None for result in results]),
             'predicted_reward': kept['promised'], 'realised_reward': kept['kept'],
             **{name: kept[name] for name in ('kept_first', 'late_s', 'promises')},
-            'wall': [count / max(1, len(judged)), *wilson(count, max(1, len(judged)))] if judged else None,
-            'reach': mean([plan['reach'] for plan in judged]), 'familiarity': mean([plan['familiarity'] for plan in judged]),
-            'in_force': mean([plan['in_force'] for plan in judged if 'in_force' in plan]), 'apart_m': mean(apart),
-            'latched': mean([maze.normalised(result['latched']) for result in results])}
+            'wall': clustered_share([[bool(plan['wall']) for plan in plans] for plans in judged]),
+            **{name: clustered_interval([[plan[name] for plan in plans if name in plan] for plans in judged])
+               for name in ('reach', 'familiarity', 'in_force')},
+            'apart_m': clustered_interval([result['apart_m'] for result in results]),
+            'latched': mean_interval([maze.normalised(result['latched']) for result in results])}
 
 
 def _report(folder, maze_name, options, rows, results, write):
     # Success here is of whole episodes, in which a hundred replans hide much: the knee is that of the promises that are kept in time.
-    config = checkpoint.read_config(folder)
-    found = audit.recommend([{**row, 'success': row['realised_reward'] or [0.0]} for row in rows if row['scale']],
-                            config['planning'].get('recommended_scale', 1.0))
-    shipped = found['recommended_scale'] if write else config['planning'].get('recommended_scale', 1.0)
+    found = recommend([{**row, 'success': row['realised_reward'] or [0.0]} for row in rows if row['scale']], shipped_scale(folder))
     if write:
-        checkpoint.write_config(folder, {**config, 'planning': {**config['planning'], 'recommended_scale': shipped}})
+        write_planning(folder, {'recommended_scale': found['recommended_scale']})
+    shipped = shipped_scale(folder)
     at = next((row for row in rows if (row['mode'], row['scale']) == ('guarded', shipped)), None)
-    return {'summary': {**found, 'shipped_scale': shipped, 'predicted_success': at and at['predicted_reward'] and at['predicted_reward'][0],
+    return {'summary': {**found, 'chosen_on_seed': options.first_seed, 'shipped_scale': shipped,
+                        'predicted_success': at and at['predicted_reward'] and at['predicted_reward'][0],
                         'realised_success': at and at['realised_reward'] and at['realised_reward'][0]},
-            'maze': maze_name, **run.made_by(), 'sha256': config['sha256'], 'episodes': options.seeds, 'first_seed': options.first_seed, 'sweep': rows,
-            'separation': separation(results)}
+            'maze': maze_name, **run.made_by(), 'sha256': checkpoint.read_config(folder)['sha256'], 'episodes': options.seeds, 'first_seed': options.first_seed,
+            'sweep': rows, 'separation': separation(results)}
 
 
 def separation(results):
@@ -77,7 +71,7 @@ def separation(results):
         pairs = [(judged, kept) for (_, scale), part in results.items() if scale > least for result in part
                  for judged, kept in zip(result['judged'], result['kept']) if kept is not None]
         for name in ('reward', 'judge', 'reach', 'familiarity'):
-            table.setdefault(name, {})[kind] = audit.area([judged[name] for judged, _ in pairs], [bool(kept) for _, kept in pairs])
+            table.setdefault(name, {})[kind] = area([judged[name] for judged, _ in pairs], [bool(kept) for _, kept in pairs])
     return table
 
 
@@ -100,4 +94,4 @@ def show(report):
     for name, areas in report['separation'].items():
         table.add_row(name, *('-' if value is None else f'{value:.3f}' for value in areas.values()))
     console.print(table)
-    console.print(', '.join(f'{name} {value:.3g}' for name, value in report['summary'].items() if value is not None))
+    console.print(', '.join(f'{name} {value if isinstance(value, int) else format(value, ".3g")}' for name, value in report['summary'].items() if value is not None))

@@ -4,6 +4,8 @@ Only plans that were made before the first reward promise anything: afterwards t
 """
 import numpy as np
 
+from diffusion_planner.evaluation.metrics import clustered_interval, clustered_share
+
 GRACE_STEPS = 10                     # by which a promised reward may be late
 DRAWS = 4000                         # of the bootstrap
 
@@ -32,19 +34,16 @@ def summarise(results):
     scored = [[pair for pair in pairs if pair[1] is not None] for pairs in every]
     first = [[came for _, came in pairs[:1] if came is not None] for pairs in every]
     late_s = [[value for value in result['late_s'] if value is not None] for result in results]
-    return {'promised': clustered([[said for said, _ in pairs] for pairs in scored]),
-            'kept': clustered([[came for _, came in pairs] for pairs in scored]), 'kept_first': clustered(first),
-            'late_s': clustered(late_s, np.median), 'promises': sum(map(len, scored))}
+    return {'promised': clustered_interval([[said for said, _ in pairs] for pairs in scored]),
+            'kept': clustered_share([[came for _, came in pairs] for pairs in scored]), 'kept_first': clustered_share(first),
+            'late_s': clustered_median(late_s), 'promises': sum(map(len, scored))}
 
 
-def clustered(groups, figure=np.mean):
-    """Compute a figure of plans and its 95 % interval by a bootstrap over episodes: groups [N lists] -> [figure, low, high] or None
-
-    Plans of one episode are alike, so that an interval over plans would be too narrow.
-    """
+def clustered_median(groups):
+    """Compute the median over all values and its 95 % interval by the bootstrap of whole groups: groups [[...], ...] -> [median, low, high] or None"""
     groups = [np.asarray(group, float) for group in groups if len(group)]
     if not groups:
         return None
-    random = np.random.default_rng(0)
-    drawn = [figure(np.concatenate([groups[index] for index in random.integers(0, len(groups), len(groups))])) for _ in range(DRAWS)]
-    return [float(figure(np.concatenate(groups))), *(float(bound) for bound in np.quantile(drawn, (0.025, 0.975)))]
+    picked = np.random.default_rng(0).integers(0, len(groups), (DRAWS, len(groups)))
+    medians = [np.median(np.concatenate([groups[index] for index in draw])) for draw in picked]
+    return [float(np.median(np.concatenate(groups))), *(float(bound) for bound in np.quantile(medians, (0.025, 0.975)))]
