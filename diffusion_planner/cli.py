@@ -3,7 +3,7 @@
 Imports are inside the functions, so that help and bad options are answered without loading torch, PyBullet or ROS.
 """
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -128,7 +128,8 @@ def audit(model: Annotated[Optional[Path], typer.Argument(help='Model folder.', 
                    '--scale': scales, '--ray': ray})
     pages = command.Pages(json, plots)
     if maze:
-        return command.in_maze(maze, episodes, seed, model or Path('models'), work, workers, write, pages)
+        with _interruptible():
+            return command.in_maze(maze, episodes, seed, model or Path('models'), work, workers, write, pages)
     options = command.options(_whole(model or Path(DEFAULT_MODEL)), episodes, seed, objective=_objective(objective), flaw=planted_flaw,
                               crossing=crossing, work=work, workers=workers, ray=ray, scales=tuple(scales or ()))
     if objective or planted_flaw or parts:
@@ -209,17 +210,37 @@ def bench_maze(maze: Maze = None, seeds: Seeds = 100, first_seed: Seed = 0, mode
                json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/maze.json'),
                work: Work = Path('runs/maze'), workers: Workers = 2):
     """Compare planners in gymnasium-robotics' PointMaze, by every way of scoring."""
-    from diffusion_planner.benchmarks.maze import methods, run
+    from diffusion_planner.benchmarks.maze import methods, run, tables
     from diffusion_planner.benchmarks.maze.world import MAZES
     mazes = _known('--maze', maze, MAZES)
     options = run.Options(mazes, _known('--method', method, methods.NAMES), _known('--goal', goal, run.GOALS), seeds, first_seed, models,
                           work, workers)
     if train:
-        from diffusion_planner.benchmarks.maze.training import train_mazes
-        train_mazes(mazes, data, models, workers)
-    report = run.bench(options)
+        run.check_untrained(mazes, models)
+    with _interruptible():
+        if train:
+            from diffusion_planner.benchmarks.maze.training import train_mazes
+            train_mazes(mazes, data, models, workers)
+        report = run.bench(options)
     run.write(report, json)
-    run.show(report)
+    tables.show(report)
+
+
+@bench.command('tune')
+def bench_tune(maze: Maze = None, seeds: Seeds = 20, first_seed: Seed = 2000, models: Models = Path('models'),
+               method: Annotated[Optional[list[str]], typer.Option(help='Only this peer; may be repeated.')] = None,
+               goal: Annotated[Optional[list[str]], typer.Option(help='fixed or resampled; both if left out.')] = None,
+               json: Annotated[Path, typer.Option('--json', help='Write the report to this file.')] = Path('runs/maze_tuning.json'),
+               work: Work = Path('runs/maze'), workers: Workers = 2):
+    """Tune the peers of the mazes, on the seeds that this planner's settings were chosen on."""
+    from diffusion_planner.benchmarks.maze import methods, run, tuning
+    from diffusion_planner.benchmarks.maze.world import MAZES
+    options = run.Options(_known('--maze', maze, MAZES), _known('--method', method, methods.PEERS), _known('--goal', goal, run.GOALS), seeds,
+                          first_seed, models, work, workers)
+    with _interruptible():
+        report = tuning.tune(options)
+    run.write(report, json)
+    tuning.show(report)
 
 
 @bench.command('guard')
@@ -362,14 +383,18 @@ def bench_latency(model: Annotated[Optional[Path], typer.Argument(help='Model fo
 def bench_ablate(maze: Annotated[str, typer.Option(help='umaze, medium or large.')] = 'large', seeds: Seeds = 25, first_seed: Seed = 0,
                  models: Models = Path('models'), json: Annotated[Path, typer.Option('--json')] = Path('runs/maze_ablation.json'),
                  plots: Annotated[Path, typer.Option(help='Write the page of plots to this file.')] = Path('runs/maze_ablation.png'),
+                 markdown: Annotated[Optional[Path], typer.Option(help='Write the table to this file, too.')] = None,
                  work: Work = Path('runs/maze'), workers: Workers = 2):
     """Switch parts of the planner off and vary the others: one table, one page of plots."""
-    from diffusion_planner.benchmarks.maze import ablation, pictures, run
+    from diffusion_planner.benchmarks.maze import ablation, plots as page, run
     options = run.Options(seeds=seeds, first_seed=first_seed, models=models, work=work, workers=workers)
-    report = ablation.ablate(options, maze)
+    with _interruptible():
+        report = ablation.ablate(options, maze)
     run.write(report, json)
     ablation.show(report)
-    pictures.ablation_page(json, plots)
+    if markdown:
+        ablation.markdown(report, markdown)
+    page.draw(json, plots)
 
 
 @bench.command('pictures')
@@ -377,7 +402,8 @@ def bench_pictures(maze: Annotated[str, typer.Option(help='umaze, medium or larg
                    models: Models = Path('models'), out: Annotated[Path, typer.Option(help='Folder to write to.')] = Path('runs')):
     """Draw plans in the maze, and the denoising of one plan as a GIF."""
     from diffusion_planner.benchmarks.maze import pictures
-    pictures.draw(maze, models, out, seed)
+    with _interruptible('draws them anew'):
+        pictures.draw(maze, models, out, seed)
 
 
 def main(arguments=None):
@@ -394,6 +420,16 @@ def main(arguments=None):
             raise
         print(f'diffusion-planner: {_one_line(error)}', file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _interruptible(again='goes on from there'):
+    """Say in one line, on Ctrl-C, what the same command would do."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f'diffusion-planner: interrupted; the same command {again}', file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _with_address(arguments):

@@ -53,8 +53,8 @@ def options(model, episodes, seed, scales=(), ray=None, **more):
 def in_maze(name, episodes, seed, models, work, workers, write, pages):
     """Audit the planner in a maze."""
     from diffusion_planner.benchmarks.maze import run
-    from diffusion_planner.benchmarks.maze.audit import audit_maze
-    _finish(audit_maze(run.Options(seeds=episodes, first_seed=seed, models=models, work=work, workers=workers), name, write), pages)
+    from diffusion_planner.benchmarks.maze.audit import audit_maze, show
+    _finish(audit_maze(run.Options(seeds=episodes, first_seed=seed, models=models, work=work, workers=workers), name, write), pages, show)
 
 
 def compared(kind, options, pages):
@@ -71,16 +71,16 @@ def compared(kind, options, pages):
 def swept(options, fit, write, partly, pages):
     """Audit over the scale, after the combined judge was fitted and the scale chosen, if that is wanted; partly: not every scale is swept."""
     from diffusion_planner.evaluation import audit, audit_fit
+    from diffusion_planner.evaluation.audit_show import show
     fitted = audit_fit.fit(replace(options, episodes=fit.episodes), fit.seed, write) if fit.wanted else None
     # Part of a sweep chooses nothing; nor does a sweep whose scale was chosen on other scenes already.
     report = audit.audit(options, write, choose=not (fit.wanted or partly), chosen_on=fit.seed if fit.wanted and write else None)
-    _finish({**report, **({'fitted': fitted} if fitted else {})}, pages)
+    _finish({**report, **({'fitted': fitted} if fitted else {})}, pages, show)
 
 
-def _finish(report, pages):
+def _finish(report, pages, show):
     from diffusion_planner.evaluation import audit_page
     from diffusion_planner.evaluation.audit_run import write
-    from diffusion_planner.evaluation.audit_show import show
     write(report, pages.json)
     show(report)
     audit_page.draw(pages.json, pages.plots)

@@ -49,15 +49,16 @@ def _legend(report):
             *(Line2D([], [], color=colour, marker=marker, label=f'realised, {mode}') for mode, (colour, marker, _) in MODES.items()
               if of_mode(report, mode)),
             Patch(color=GAP, label='gap'), Line2D([], [], color=QUIET, lw=1, ls='--', label='shipped scale'),
-            Line2D([], [], color=QUIET, lw=1.4, ls=':', label=f'knee: last before {"realised reward" if "maze" in report else "success"} falls')]
+            Line2D([], [], color=QUIET, lw=1.4, ls=':', label=f'knee: last before {"the share kept" if "maze" in report else "success"} falls')]
 
 
 def _headline(report):
-    summary, name = report.get('summary', {}), 'reward of a plan' if 'maze' in report else 'success'
+    summary = report.get('summary', {})
+    name, *words = ('reward of a plan', 'promised', 'kept in time') if 'maze' in report else ('success', 'predicted', 'realised')
     said, came = (summary.get(f'{kind}_success') for kind in ('predicted', 'realised'))
     if said is None or came is None:
         return f'Guidance audit of {_subject(report)}'
-    return f'Guidance audit of {_subject(report)}: at the shipped scale {shipped(report):g}, {name} predicted {said:.2f}, realised {came:.2f}'
+    return f'Guidance audit of {_subject(report)}: at the shipped scale {shipped(report):g}, {name} {words[0]} {said:.2f}, {words[1]} {came:.2f}'
 
 
 def _subject(report):

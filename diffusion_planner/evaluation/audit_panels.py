@@ -19,7 +19,7 @@ def _promise(axis, report, mode):
         axis.fill_between(scale, low, high, color=shade, alpha=0.22, lw=0)
         axis.plot(scale, mean, color=shade, **style)
     scale_axis(axis, report)
-    shares(axis, 'reward of a plan')
+    shares(axis, 'plans before the first reward' if 'maze' in report else 'reward of a plan')
     _knee(axis, report, mode, colour)
     gap, at = max(((abs(p - r), scale) for scale, p, r in zip(said[0], said[1], came[1])), default=(None, None))
     entitle(axis, meaning[0].upper() + meaning[1:], 'no plans' if gap is None else f'predicted and realised at most {gap:.2f} apart, at {at:g}')
@@ -39,6 +39,8 @@ def behaviour(report):
     """Whole episodes, contacts, typicality and following over the scale, all modes in a panel each."""
     yield lambda axis: _success(axis, report)
     for name, title, label, kind in (('contact', 'Episodes with a contact', 'share of episodes', 'share'),
+                                     ('kept_first', 'First plans that came true in time', 'share of episodes', 'share'),
+                                     ('late_s', 'How late the reward came', 'median, s; below 0: early', 'seconds'),
                                      ('wall', 'Plans that enter a wall', 'share of plans', 'share'),
                                      ('zone_entered', 'Episodes that enter a zone', 'share of episodes', 'share'),
                                      ('typicality', 'Typicality (lower: more like play)', '1: held-out 99 % quantile', 'typicality'),
@@ -84,7 +86,7 @@ def _figure(axis, report, name, title, label, kind):
             far_axis(axis)
         if kind == 'cm':
             axis.set_ylim(bottom=0.0)
-    entitle(axis, title, _at_the_end(report, name, {'share': '{:.0%}', 'typicality': '{:.2g}'}.get(kind, '{:.3g}'), factor))
+    entitle(axis, title, _at_the_end(report, name, {'share': '{:.0%}', 'typicality': '{:.2g}', 'seconds': '{:+.2f}'}.get(kind, '{:.3g}'), factor))
 
 
 def _at_the_end(report, name, pattern, factor=1.0):

@@ -3,7 +3,7 @@ from diffusion_planner.evaluation import refusal
 
 
 def show(report):
-    """Print the sweep and what it comes to, of the arm or of a maze."""
+    """Print the sweep and what it comes to, of the arm."""
     from rich.console import Console
     console = Console(width=150)
     console.print(_sweep(report))
@@ -15,12 +15,11 @@ def show(report):
 
 def _sweep(report):
     from rich.table import Table
-    bad = 'wall' if 'maze' in report else 'contact'
     table = Table('guidance', 'predicted reward', 'realised', 'predicted success', 'realised', '95 % interval',
-                  'plans in a wall' if 'maze' in report else 'contact', 'planned to executed', 'refused', 'in force')
+                  'contact', 'planned to executed', 'refused', 'in force')
     for row in report['sweep']:
         table.add_row(f'{row["mode"]} {row["scale"]:g}', _number(row['predicted_reward']), _number(row['realised_reward']),
-                      _number(row.get('predicted_success')), *_with_interval(row['success']), _number(row[bad], 100, '{:.1f} %'),
+                      _number(row.get('predicted_success')), *_with_interval(row['success']), _number(row['contact'], 100, '{:.1f} %'),
                       _number(row['apart_m'], 100, '{:.1f} cm'), str(row['refused']), _number(row['in_force']))
     return table
 

@@ -48,28 +48,32 @@ def read_video(path):
     return pictures, reader.get(cv2.CAP_PROP_FPS)
 
 
-def write_gif(path, pictures, rate_hz, limit_bytes=3_000_000, widths_px=(776, 640, 512, 400, 320)):
+def write_gif(path, pictures, rate_hz, limit_bytes=3_000_000, widths_px=(776, 640, 512, 400, 320), keep=()):
     """Write an endless GIF of at most limit_bytes, with fewer pixels and then fewer pictures where it must: -> path
 
+    keep: colours, such as '#e03131', that the palette must have however little is painted with them.
     Raises VideoError where even the smallest is too large.
     """
     for every in (1, 2, 3):
         for width in widths_px:
-            _save_gif(path, pictures[::every], rate_hz / every, width)
+            _save_gif(path, pictures[::every], rate_hz / every, width, keep)
             if Path(path).stat().st_size <= limit_bytes:
                 return Path(path)
     raise VideoError(f'{path}: more than {limit_bytes} bytes at {width} pixels width; expected fewer than {len(pictures)} pictures')
 
 
-def _save_gif(path, pictures, rate_hz, width):
+def _save_gif(path, pictures, rate_hz, width, keep=()):
     """Save with one palette for all pictures, undithered: what stands still then costs nothing."""
     from PIL import Image
     height = round(pictures[0].shape[0] * width / pictures[0].shape[1])
     images = [Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS) for picture in pictures]
     sample = images[::max(1, len(images) // 8)]
-    sheet = Image.new('RGB', (width, height * len(sample)))
+    band = max(1, height // 8)
+    sheet = Image.new('RGB', (width, height * len(sample) + band * len(keep)))
     for index, image in enumerate(sample):
         sheet.paste(image, (0, index * height))
+    for index, colour in enumerate(keep):      # a palette goes by area
+        sheet.paste(colour, (0, height * len(sample) + index * band, width, height * len(sample) + (index + 1) * band))
     palette = sheet.quantize(128, method=Image.Quantize.MEDIANCUT)
     first, *rest = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     first.save(path, save_all=True, append_images=rest, duration=round(1000 / rate_hz), loop=0, optimize=False)

@@ -13,6 +13,7 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 
 HERE = 'local'           # in place of an address: a ray of this machine's own, started for the work and ended with it
@@ -121,7 +122,7 @@ class _Worker:
             context = multiprocessing.get_context('spawn')
             self.connection, theirs = context.Pipe()
             self.process = context.Process(target=_serve, args=(theirs, self.function), daemon=True)
-            self.process.start()
+            _start(self.process)
             theirs.close()
         self.job = job
         with suppress(OSError):      # it has died since: take() will find that
@@ -144,8 +145,19 @@ class _Worker:
             self.process, self.job = None, None
 
 
+def _start(process):
+    """Start a process that no Ctrl-C reaches, not even while it loads: whoever started it ends it."""
+    resource_tracker.ensure_running()      # which would lift the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(connection, function):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)      # whoever started this ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})      # what it does may ask for it, as training does
     with suppress(EOFError, OSError):
         while True:
             connection.send_bytes(_attempt(function, connection.recv()))

@@ -12,8 +12,8 @@ from hypothesis import given, settings, strategies as st
 pytest.importorskip('gymnasium_robotics')
 
 from diffusion_planner import cli                                                                       # noqa: E402
-from diffusion_planner.benchmarks.maze import ablation, play, run                                       # noqa: E402
-from diffusion_planner.benchmarks.maze.episodes import GRACE_STEPS, crosses_wall, run_episodes          # noqa: E402
+from diffusion_planner.benchmarks.maze import ablation, play, promises, run                             # noqa: E402
+from diffusion_planner.benchmarks.maze.episodes import crosses_wall, run_episodes                       # noqa: E402
 from diffusion_planner.benchmarks.maze.methods import NAMES, Path                                       # noqa: E402
 from diffusion_planner.benchmarks.maze.training import spread_evenly                                    # noqa: E402
 from diffusion_planner.benchmarks.maze.world import BALL, MAZES, BenchmarkError, Grid, World, find_maze  # noqa: E402
@@ -280,13 +280,14 @@ def test_latched_and_first_reach_add_up(steps, rewarded):
     assert result.latched >= result.reward
 
 
-# A plan that arrives after 0.05 s promises reward by step 5 + 10 of grace.
-@pytest.mark.parametrize('steps, rewarded, kept', [(40, [15], 1), (40, [1], 1), (40, [16], 0), (40, [], 0), (14, [1], None)])
-def test_a_promise_is_kept_by_reward_until_shortly_after_the_arrival(steps, rewarded, kept):
-    assert GRACE_STEPS == 10
+# A plan that arrives after 0.05 s promises reward by step 5 + 10 of grace; an episode of 14 steps ends before that.
+@pytest.mark.parametrize('steps, rewarded, kept, late_s', [(40, [15], 1, 0.1), (40, [1], 1, -0.04), (40, [16], 0, 0.11), (40, [], 0, None),
+                                                           (14, [1], None, -0.04)])
+def test_a_promise_is_kept_by_reward_until_shortly_after_the_arrival(steps, rewarded, kept, late_s):
+    assert promises.GRACE_STEPS == 10
     path = replace(_path([[-1, 1], [-0.9, 1]], np.zeros((2, 2)), (0.0, 0.05)), promised=0.9)
     result = run_episodes([StandingWorld(steps, rewarded)], Written(path), [0], True, None)[0].result
-    assert (result.promised, result.kept, result.plans, result.crossing) == ([0.9], [kept], 1, 0)
+    assert (result.promised, result.kept, result.late_s, result.plans, result.crossing) == ([0.9], [kept], [late_s], 1, 0)
 
 
 def test_a_method_is_asked_again_every_so_many_steps_for_all_at_once():
@@ -310,7 +311,7 @@ def test_without_a_plan_it_is_tried_again_soon_and_counted_as_refused():
 
 def _result(seed, reward=0.0, latched=0.0, first_reach=None, plans=1, crossing=0, refused=0):
     return {'seed': seed, 'reward': reward, 'latched': latched, 'first_reach': first_reach, 'plans': plans, 'crossing': crossing,
-            'refused': refused, 'plan_ms': [1.0], 'promised': [0.5], 'kept': [1]}
+            'refused': refused, 'plan_ms': [1.0], 'promised': [0.5], 'kept': [1], 'late_s': [0.0]}
 
 
 def test_a_summary_by_hand():
@@ -419,12 +420,6 @@ def test_the_fingerprint_tells_weights_and_settings_apart(tmp_path):
 def test_every_variation_of_the_ablation_has_its_own_name():
     rows = ablation.variations(MAZES['umaze'])
     assert len({row[:2] for row in rows}) == len(rows) and rows[0][:2] == ('default', 'default')
-
-
-def test_promises_by_hand():
-    assert ablation.promises([_result(0), {**_result(1), 'promised': [0.9, 0.1], 'kept': [0, None]}]) == {
-        'promised': pytest.approx(0.7), 'kept': 0.5}
-    assert ablation.promises([{**_result(0), 'kept': [None]}]) == {'promised': 0.0, 'kept': 0.0}
 
 
 # Bad input

@@ -17,7 +17,7 @@ def _plan(wall, reward=0.9, **more):
 
 
 def _result(promised, kept, judged, first_reach=None, refused=0):
-    return {'promised': promised, 'kept': kept, 'judged': judged, 'first_reach': first_reach, 'refused': refused, 'apart_m': [0.1] * len(judged),
+    return {'promised': promised, 'kept': kept, 'late_s': [0.1 if came else None for came in kept], 'judged': judged, 'first_reach': first_reach, 'refused': refused, 'apart_m': [0.1] * len(judged),
             'latched': 10.0}
 
 
@@ -29,8 +29,9 @@ def test_a_summary_by_hand():
     figures = audit.summarise(MAZES['umaze'], RESULTS)
     assert (figures['episodes'], figures['plans'], figures['refused']) == (2, 4, 2)
     assert figures['success'] == pytest.approx([0.5, *wilson(1, 2)])
-    # The plan that was cut off by the end counts neither as promised nor as kept; for walls all four count.
+    # The plan without a verdict counts neither as promised nor as kept; for walls all four count.
     assert figures['predicted_reward'] == pytest.approx(clustered_interval([[0.9, 0.8], [0.7]])) and figures['realised_reward'][0] == pytest.approx(2 / 3)
+    assert figures['kept_first'] == [1.0, *wilson(2, 2)] and figures['late_s'] == [0.1] * 3 and figures['promises'] == 3
     assert figures['wall'] == pytest.approx(clustered_interval([[0, 1, 0], [0]])) and figures['in_force'] == [0.2] * 3
     json.dumps(figures, allow_nan=False)
 

@@ -4,12 +4,12 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from diffusion_planner.benchmarks.maze import promises
 from diffusion_planner.benchmarks.maze.play import ACCELERATION
 from diffusion_planner.benchmarks.maze.world import PERIOD_S
 
 STIFFNESS, DAMPING = 400.0, 40.0     # critically damped, 1/s^2 and 1/s
 WALL_SAMPLES_S = 0.005               # how densely a plan is looked at when its walls are counted
-GRACE_STEPS = 10                     # by which a promised reward may be late
 RETRY_STEPS = 5                      # until the next attempt, where there is no plan to follow
 
 
@@ -26,7 +26,10 @@ class Result:
     refused: int = 0
     plan_ms: list = field(default_factory=list)
     promised: list = field(default_factory=list)     # per plan: predicted reward on arrival
-    kept: list = field(default_factory=list)         # per plan: whether reward came by then; None where the episode ended first
+    made: list = field(default_factory=list)         # per plan: the step at which it was made
+    due: list = field(default_factory=list)          # per plan: the step of the promised arrival
+    kept: list = field(default_factory=list)         # per plan made before the first reward: whether that came by then, see promises
+    late_s: list = field(default_factory=list)       # per plan made before the first reward: by how much it came late
     judged: list = field(default_factory=list)       # per plan: how it was judged, and 'wall': whether it enters one
     apart_m: list = field(default_factory=list)      # per plan: mean distance of the ball from it while it was followed
 
@@ -41,7 +44,6 @@ class Episode:
         self.world, self.result = world, Result(seed)
         self.state, self.goal_m = world.reset(seed, fixed_goal)
         self.path, self.path_steps, self.steps, self.trace = None, 0, 0, [self.state]
-        self._due = []     # (step, plan, reward when it was made) of promises that are not due yet
 
     @property
     def over(self):
@@ -57,10 +59,9 @@ class Episode:
         self.result.crossing += crosses
         self.result.judged.append({'wall': crosses, **{name: round(float(value), 4) for name, value in path.judged.items()}})
         self._leave()
-        arrival = self.steps + round(path.offset_s[-1] / PERIOD_S) + GRACE_STEPS
-        self._due.append((arrival, len(self.result.promised), self.result.reward))
         self.result.promised.append(round(path.promised, 4))
-        self.result.kept.append(None)
+        self.result.made.append(self.steps)
+        self.result.due.append(self.steps + round(path.offset_s[-1] / PERIOD_S))
         self.path, self.path_steps = path, 0
 
     def _leave(self):
@@ -78,8 +79,12 @@ class Episode:
         if reward > 0 and self.result.first_reach is None:
             self.result.first_reach = self.steps
             self.result.latched = self.world.maze.steps - self.steps + 1
-        for due in [due for due in self._due if due[0] == self.steps]:
-            self.result.kept[due[1]] = int(self.result.reward > due[2])
+        if self.over:
+            self._settle()
+
+    def _settle(self):
+        result = self.result
+        result.kept, result.late_s = promises.settle(result.made, result.due, result.first_reach, self.steps, PERIOD_S)
 
     def _force(self):
         """Track the path: acceleration of the path, corrected by position and velocity errors, in units of full force."""

@@ -1,24 +1,24 @@
 """One command, one table: every method on every maze, all ways of scoring, resumable seed by seed."""
-import hashlib
 import json
 import math
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from multiprocessing import get_context
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from diffusion_planner.benchmarks.maze import methods
+from diffusion_planner.benchmarks.maze import marks, methods, promises, published
 from diffusion_planner.benchmarks.maze.episodes import run_episodes
+from diffusion_planner.benchmarks.maze.marks import fingerprint
 from diffusion_planner.benchmarks.maze.world import BALL, MAZES, BenchmarkError, World, find_maze
 from diffusion_planner.evaluation.ledger import Ledger
 from diffusion_planner.evaluation.metrics import mean_interval, wilson
+from diffusion_planner.sim import fanout
 
 GOALS = ('fixed', 'resampled')
-VERSION = 1                        # of episodes and scoring: older results are run again
 SIDE_BY_SIDE = {'ours': 5, 'unguided': 5, 'best of N': 5}     # episodes per job; the others plan for many at once
 DIFFERENCES = (
     'Environment: gymnasium-robotics PointMaze (MuJoCo), reward within 0.45 m (D4RL: 0.5 m), starts nearer to the goal than 0.5 m '
@@ -67,65 +67,90 @@ def _worlds(maze_name, count):
     return [World(find_maze(maze_name)) for _ in range(count)]
 
 
-def play(maze_name, folder, name, seeds, fixed_goal, settings=None, scale=1.0, replan_steps=0):
-    """Run episodes of one method, in a worker: -> [mapping of a Result]"""
+def play(maze_name, folder, name, seeds, fixed_goal, settings=None, scale=1.0, replan_steps=0, tuned=None):
+    """Run episodes of one method, in a worker: -> [mapping of a Result]
+
+    settings: of this planner, with `scale`; tuned: of a peer; replan_steps 0: as the method is known for.
+    """
     backend = load(maze_name, str(folder))
     method = (methods.Ours(backend, settings, scale) if settings is not None
-              else methods.methods(backend, find_maze(maze_name))[name])
+              else methods.make(name, backend, find_maze(maze_name), tuned))
     every = methods.REPLAN_STEPS[name] if replan_steps == 0 else replan_steps
     episodes = run_episodes(_worlds(maze_name, len(seeds)), method, seeds, fixed_goal, every)
     return [episode.result.mapping() for episode in episodes]
 
 
-def fingerprint(folder, *parts):
-    """Say what results depend on: the weights, the settings, and the version of this benchmark."""
-    sha = json.loads((Path(folder) / 'config.json').read_text())['sha256']
-    return hashlib.sha256(repr((VERSION, sha, parts)).encode()).hexdigest()[:16]
+def _numbered(item):
+    index, arguments = item
+    return index, play(*arguments)
+
+
+def jobs_for(ledger, wanted, size, maze_name, folder, name, *rest):
+    """List the jobs of what a ledger misses: -> [(ledger, play's arguments)] of at most `size` seeds each"""
+    missing = [seed for seed in wanted if seed not in ledger.results]
+    return [(ledger, (maze_name, folder, name, missing[start:start + size], *rest)) for start in range(0, len(missing), size)]
 
 
 def collect(jobs, workers, title):
-    """Run (ledger, play's arguments) jobs in worker processes, adding to the ledgers as they finish; shows progress."""
+    """Run (ledger, play's arguments) jobs in worker processes, adding to the ledgers as they finish; shows progress.
+
+    However this ends, no worker is left behind, and what was added stays.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     columns = TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn('{task.fields[note]}'), TimeRemainingColumn()
-    with Progress(*columns) as progress, ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
+    with Progress(*columns) as progress:
         bar = progress.add_task(title, total=sum(len(arguments[3]) for _, arguments in jobs), note='')
-        futures = {pool.submit(play, *arguments): (ledger, arguments) for ledger, arguments in jobs}
-        try:
-            for future in as_completed(futures):
-                ledger, arguments = futures[future]
-                ledger.add(future.result())
-                progress.update(bar, advance=len(arguments[3]), note=f'{arguments[0]} {arguments[2]}')
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        with closing(fanout.run(_numbered, list(enumerate(arguments for _, arguments in jobs)), workers)) as finished:
+            for (index, arguments), (_, results) in finished:
+                jobs[index][0].add(results)
+                progress.update(bar, advance=len(results), note=f'{arguments[0]} {arguments[2]}')
+
+
+def check_seeds(options, option='--seeds'):
+    """Raise BenchmarkError for no seeds at all."""
+    if options.seeds < 1:
+        raise BenchmarkError(f'{option}: got {options.seeds}, expected at least 1')
+
+
+def check_untrained(mazes, models):
+    """Refuse to train over a finished model that no training in its folder has made. Raises BenchmarkError."""
+    for name in mazes:
+        folder = Path(models) / f'pointmaze_{name}'
+        if (folder / 'model.safetensors').exists() and not any((folder / 'training').glob('*.pt')):
+            raise BenchmarkError(f'--train: {folder} has a model already and no training in progress; name a new folder with --models')
+
+
+def check_folders(options):
+    """Find and load the model of every maze, to complain before processes are started: -> {maze: folder}"""
+    folders = {name: model_folder(options.models, find_maze(name).name) for name in options.mazes}
+    for name, folder in folders.items():
+        load(name, str(folder))
+        _worlds(name, 1)
+    return folders
 
 
 def bench(options):
     """Run what is missing, time single plans, and return the whole report as a mapping. Raises BenchmarkError."""
-    if options.seeds < 1:
-        raise BenchmarkError(f'--seeds: got {options.seeds}, expected at least 1')
-    folders = {name: model_folder(options.models, find_maze(name).name) for name in options.mazes}
-    for name, folder in folders.items():
-        load(name, str(folder))     # complain before processes are started
-        _worlds(name, 1)
-    ledgers, jobs = {}, []
+    check_seeds(options)
+    folders, ledgers, jobs = check_folders(options), {}, []
     wanted = range(options.first_seed, options.first_seed + options.seeds)
-    for maze_name in options.mazes:
-        for goal in options.goals:
-            for name in options.names:
-                mark = fingerprint(folders[maze_name], name, goal, methods.describe(name))
-                ledger = Ledger(options.work / f'{maze_name}-{goal}-{name.replace(" ", "_")}.jsonl', mark)
-                ledgers[maze_name, goal, name] = ledger
-                missing = [seed for seed in wanted if seed not in ledger.results]
-                size = SIDE_BY_SIDE.get(name, 25)
-                jobs += [(ledger, (maze_name, folders[maze_name], name, missing[start:start + size], goal == 'fixed'))
-                         for start in range(0, len(missing), size)]
+    for maze_name, goal, name in product(options.mazes, options.goals, options.names):
+        mark = fingerprint(folders[maze_name], name, goal, methods.describe(name))
+        ledger = Ledger(options.work / f'{maze_name}-{goal}-{name.replace(" ", "_")}.jsonl', mark)
+        ledgers[maze_name, goal, name] = ledger
+        jobs += jobs_for(ledger, wanted, SIDE_BY_SIDE.get(name, 25), maze_name, folders[maze_name], name, goal == 'fixed')
     if jobs:
         collect(jobs, options.workers, 'maze')
     rows = [{'maze': maze_name, 'goal': goal, 'method': name, **summary(find_maze(maze_name), [ledger.results[seed] for seed in wanted])}
             for (maze_name, goal, name), ledger in ledgers.items()]
-    return {'seeds': options.seeds, 'first_seed': options.first_seed, 'differences': list(DIFFERENCES), 'rows': rows,
+    return {'seeds': options.seeds, 'first_seed': options.first_seed, **made_by(), 'differences': list(DIFFERENCES), 'rows': rows,
+            'published': published.rows(), 'caveats': list(published.CAVEATS), 'tuned': methods.TUNED,
             'timing': {name: timing(name, folders[name], options) for name in options.mazes}}
+
+
+def made_by():
+    """Say what made a report: -> {'version', 'source': hash of the source that episodes depend on, 'packages': versions}"""
+    return {'version': marks.version('diffusion_planner'), 'source': marks.source(), 'packages': marks.packages()}
 
 
 def summary(maze, results):
@@ -138,7 +163,7 @@ def summary(maze, results):
     return {**{name: mean_interval(values) for name, values in figures.items()},
             'success': [float(np.mean(reached)), *wilson(sum(reached), len(reached))],
             'wall_crossing': [crossing / max(1, plans), *wilson(crossing, max(1, plans))],
-            'plans': plans, 'refused': sum(result['refused'] for result in results)}
+            'plans': plans, 'refused': sum(result['refused'] for result in results), **promises.summarise(results)}
 
 
 def timing(maze_name, folder, options):
@@ -169,31 +194,3 @@ def write(report, path):
     part = path.with_suffix('.part')
     part.write_text(json.dumps(report, indent=1) + '\n')
     os.replace(part, path)
-
-
-def show(report):
-    """Print the report as tables."""
-    from rich.console import Console
-    from rich.table import Table
-    console = Console(width=150)
-    for goal in dict.fromkeys(row['goal'] for row in report['rows']):
-        table = Table(title=f'goal {goal}, {report["seeds"]} seeds from {report["first_seed"]}; 95 % intervals')
-        for column in ('maze', 'method', 'normalised', 'latched', 'first reach, steps', 'success', 'plans in a wall', 'plans/s'):
-            table.add_column(column)
-        for row in report['rows']:
-            if row['goal'] == goal:
-                table.add_row(*cells(row, report['timing'][row['maze']]['plans_per_second'].get(row['method'])))
-        console.print(table)
-    for maze_name, figures in report['timing'].items():
-        ratios = ', '.join(f'{name} {ratio:.1f}' for name, ratio in figures['ratios'].items() if name != 'ours / ours')
-        console.print(f'{maze_name}: time per plan on one thread, {ratios or "not compared"}; eightfold horizon {figures["eightfold_horizon"]:.2f} times')
-    for line in report['differences']:
-        console.print(line)
-
-
-def cells(row, rate):
-    def spread(name, digits=1, factor=1.0):
-        mean, low, high = (factor * value for value in row[name])
-        return f'{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})'
-    return (row['maze'], row['method'], spread('normalised'), spread('latched'), spread('first_reach_steps', 0),
-            spread('success', 0, 100) + ' %', spread('wall_crossing', 1, 100) + ' %', '' if rate is None else f'{rate:.1f}')
