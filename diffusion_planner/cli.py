@@ -69,7 +69,10 @@ def export(model: Annotated[Optional[Path], typer.Argument(help='Model folder.',
            robot: Annotated[str, typer.Option(help='Robot file that objectives are exported for.')] = 'config/panda.yaml',
            cases: Annotated[int, typer.Option(min=1, help='How many cases the two backends are compared on.')] = 54):
     """Write a model's networks as ONNX graphs, gradients of guidance included, and prove that they plan as PyTorch does."""
+    from diffusion_planner.config import ConfigError
     from diffusion_planner.evaluation import exporting
+    if only_objectives and not objective:
+        raise ConfigError('--only-objectives: expected at least one --objective FILE')
     exporting.run(_whole(model or Path(DEFAULT_MODEL)), objective or (), robot, cases, not only_objectives)
 
 

@@ -59,13 +59,13 @@ def train(maze, data, out, settings=MazeTraining(), resume=True):
 
 
 def train_mazes(names, data, models, workers=2, settings=MazeTraining()):
-    """Record play and train a model per maze, several at once, each on one thread. Resumes what was cut off."""
+    """Record play and train a model per maze, several at once, sharing the threads of `workers`. Resumes what was cut off."""
     for name in names:
         _folder(models, name).mkdir(parents=True, exist_ok=True)     # before hours of work that nobody could keep
     for name in names:
         make_play(MAZES[name], _folder(data, name), PLAY_STEPS[name], workers)
-    # The largest first: it takes longest.
-    order = sorted(names, key=lambda name: -PLAY_STEPS[name])
+    # The largest first: it takes longest. A maze alone gets the threads that others would have had.
+    order, settings = sorted(names, key=lambda name: -PLAY_STEPS[name]), replace(settings, threads=max(settings.threads, workers // len(names)))
     for _ in fanout.run(partial(_train_named, data=data, models=models, settings=settings), order, workers):
         pass
 
