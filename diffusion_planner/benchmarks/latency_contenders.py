@@ -1,4 +1,5 @@
 """Who is measured: the planner on every backend that is here, and on torch with nothing traced, which is what the others are held against."""
+import math
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -76,14 +77,17 @@ def load_all(options, robot, strict=True):
 
 def untrace(backend):
     """Turn a TorchBackend into what eager PyTorch is: the module itself is called, and autograd finds every gradient. Plans are the same."""
+    from diffusion_planner.runtime.graphs import Strange
     network, shared = backend.network, len(backend.config.context_offset_s)
+    backend.pairs.heads = {name: getattr(network, name) for name in backend.pairs.heads}
+    backend.seen = [Strange(network, camera) for camera in range(len(backend.seen))]
     backend.denoise = lambda noisy, level, offset_s: network.denoiser(noisy, level, offset_s, shared)
     backend.pressure.fast = backend.pressure.strange_posture = None
 
 
 def let_pass(planner):
     """Let every judgement be made and none refuse anything, limits included: for random weights, which imagine anything."""
-    planner.settings = replace(planner.settings, typicality_limit=FREE, strange_limit=FREE, reach_limit=-FREE, refuse_unfamiliar=False)
+    planner.settings = replace(planner.settings, typicality_limit=math.inf, strange_limit=FREE, reach_limit=-FREE, refuse_unfamiliar=False)
     far = (FREE,) * len(planner.joint_names)
     planner.robot = SimpleNamespace(**{**vars(planner.robot), 'position_min_rad': tuple(-limit for limit in far), 'position_max_rad': far,
                                        'velocity_max_rad_s': far})

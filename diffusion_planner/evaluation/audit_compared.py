@@ -9,7 +9,7 @@ from diffusion_planner.sim.task import PATCH_M, PATCH_RADIUS_M
 INF = float('inf')
 PARTS = {'everything': (), 'no trust region': (('trust', INF), ('guidance_max_shift', INF)), 'no easing': (('ease_odds', 0.0),),
          'no damping': (('proximal', False),), 'heads averaged without caution': (('caution', 0.0),),
-         'no typicality limit': (('typicality_limit', INF),), 'no limit on how soon to arrive': (('reach_limit', -INF),),
+         'typicality limited as well': (('typicality_limit', 1.0),), 'no limit on how soon to arrive': (('reach_limit', -INF),),
          'unfamiliar postures not refused': (('refuse_unfamiliar', False),), 'paths not pulled to the familiar': (('familiarity_scale', 0.0),)}
 
 

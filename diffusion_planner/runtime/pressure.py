@@ -142,7 +142,11 @@ class Pressure:
         """Wrap the denoiser so that fill-in tokens keep to postures of play, and to what the objective asks of a path."""
         count, goal = context.tokens.shape[1], context.goal
 
-        familiar = OfTokens([self.strange_posture], slice(count, -1), self.layout.position)
+        def familiar(tokens, _level):
+            return self.unfamiliar(tokens[:, count:-1, self.layout.position]).sum(1)
+
+        if self.strange_posture is not None:
+            familiar = OfTokens([self.strange_posture], slice(count, -1), self.layout.position)
         scale = settings.familiarity_scale if settings.guard else 0.0
         if goal.objective is None or not settings.objective_scale:
             return guide(denoise, familiar, scale, form='clean', mask=self.mask, max_shift=settings.familiarity_max_shift)
