@@ -33,7 +33,7 @@ class Twin:
             step.chunk = cycle.finish(step.plan, step.handover, step.now_s, self.goal.objective)
             step.figures['chunk_refused'] = dict(cycle.rejected - before)
         try:
-            step.quiet = self.quiet.plan(step.observation, self.quiet_goal, step.seed)
+            step.quiet = self.quiet.measure(self.quiet.plan(step.observation, self.quiet_goal, step.seed))
         except NoSafeCandidate as refused:
             step.quiet_refusal = str(refused)
         step.figures['guidance'] = self._pull(step)
