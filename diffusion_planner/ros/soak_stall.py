@@ -49,6 +49,9 @@ class Stalling:
         return ImaginedPlan(observation.origin_s, self.offset_s, position_rad, np.zeros_like(position_rad), np.zeros((len(self.offset_s), 2)),
                             {}, {}, {'total': 1.0})
 
+    def measure(self, plan):
+        return plan
+
     def reset(self):
         pass
 
