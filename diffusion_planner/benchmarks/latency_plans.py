@@ -7,7 +7,8 @@ from diffusion_planner import messages
 from diffusion_planner.config import ConfigError
 from diffusion_planner.evaluation.stages import quantiles
 from diffusion_planner.planning.cycle import CycleSettings
-from diffusion_planner.planning.planner import NoSafeCandidate, Stopwatch
+from diffusion_planner.planning.pace import Stopwatch
+from diffusion_planner.planning.planner import NoSafeCandidate
 from diffusion_planner.planning.shaping import ShapingLimits, shape
 from diffusion_planner.planning.stretching import stretch
 from diffusion_planner.safety import check_chunk

@@ -1,4 +1,4 @@
-"""Deadlines: whether there is time for one more sampling step."""
+"""Deadlines and stages: whether there is time for one more sampling step, and where the time went."""
 import time
 
 
@@ -28,3 +28,22 @@ class Pace:
                 return self.steps[name] >= self.stop_after[name]
             return self.deadline_s is not None and now_s + (1 + reserve) * step_s + self.tail_s > self.begun_s + self.deadline_s
         return stop
+
+
+class Stopwatch:
+    """Milliseconds per stage."""
+
+    def __init__(self, clock=time.perf_counter):
+        self.clock = clock
+        self.begun = self.last = clock()
+        self.laps = {}
+
+    def lap(self, name):
+        """End a stage, or a part of it: -> seconds it took"""
+        now = self.clock()
+        took_s, self.last = now - self.last, now
+        self.laps[name] = self.laps.get(name, 0.0) + 1000 * took_s
+        return took_s
+
+    def laps_ms(self):
+        return {**self.laps, 'total': 1000 * (self.last - self.begun)}

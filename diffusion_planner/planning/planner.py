@@ -10,12 +10,13 @@ from diffusion_planner.planning.aside import Aside
 from diffusion_planner.planning.choosing import Chooser, Paths
 from diffusion_planner.planning.forecast import Forecast
 from diffusion_planner.planning.haste import Haste, retold, told
-from diffusion_planner.planning.pace import Pace
+from diffusion_planner.planning.pace import Pace, Stopwatch
 from diffusion_planner.planning.retiming import slow_down
 from diffusion_planner.planning.settings import WORRIES, NoSafeCandidate, PlannerSettings, StrangeScene, Weights
 from diffusion_planner.records import ImaginedPlan
 
-__all__ = ['Backend', 'NoSafeCandidate', 'Planner', 'PlannerSettings', 'StrangeScene', 'Stopwatch', 'Weights']
+__all__ = ['Backend', 'NoSafeCandidate', 'Planner', 'PlannerSettings', 'StrangeScene', 'Weights']
+
 
 class Backend(Protocol):
     """What the planner needs of whoever runs the networks. Tokens are the backend's own arrays, in network space.
@@ -241,22 +242,3 @@ class Planner:
     def imagined_picture(self, plan):
         """Decode what the first camera is imagined to see on arrival: -> pixels [Y, X, 3] uint8"""
         return self.backend.picture(plan.latent[-1][:self.model.latent])
-
-
-class Stopwatch:
-    """Milliseconds per stage."""
-
-    def __init__(self, clock=time.perf_counter):
-        self.clock = clock
-        self.begun = self.last = clock()
-        self.laps = {}
-
-    def lap(self, name):
-        """End a stage, or a part of it: -> seconds it took"""
-        now = self.clock()
-        took_s, self.last = now - self.last, now
-        self.laps[name] = self.laps.get(name, 0.0) + 1000 * took_s
-        return took_s
-
-    def laps_ms(self):
-        return {**self.laps, 'total': 1000 * (self.last - self.begun)}
