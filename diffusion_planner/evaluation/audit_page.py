@@ -49,7 +49,7 @@ def _legend(report):
             *(Line2D([], [], color=colour, marker=marker, label=f'realised, {mode}') for mode, (colour, marker, _) in MODES.items()
               if of_mode(report, mode)),
             Patch(color=GAP, label='gap'), Line2D([], [], color=QUIET, lw=1, ls='--', label='shipped scale'),
-            Line2D([], [], color=QUIET, lw=1.4, ls=':', label=f'knee: last before {"the share kept" if "maze" in report else "success"} falls')]
+            Line2D([], [], color=QUIET, lw=1.4, ls=':', label=f'knee: last before {"the latched score" if "maze" in report else "success"} falls')]
 
 
 def _headline(report):

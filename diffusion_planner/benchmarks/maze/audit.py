@@ -51,8 +51,10 @@ def summarise(maze, results):
 
 
 def _report(folder, maze_name, options, rows, results, write):
-    # Success here is of whole episodes, in which a hundred replans hide much: the knee is that of the promises that are kept in time.
-    found = recommend([{**row, 'success': row['realised_reward'] or [0.0]} for row in rows if row['scale']], shipped_scale(folder))
+    # Nearly every episode arrives, after a hundred replans: how soon is what tells scales apart. So the knee is that of the latched
+    # score, as a share of the best; among scales within its tolerance the one whose promises are kept in time most often is named.
+    best = max(1e-9, *(row['latched'][0] for row in rows))
+    found = recommend([{**row, 'success': [row['latched'][0] / best]} for row in rows if row['scale']], shipped_scale(folder))
     if write:
         write_planning(folder, {'recommended_scale': found['recommended_scale']})
     shipped = shipped_scale(folder)
