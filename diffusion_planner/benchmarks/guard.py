@@ -44,7 +44,7 @@ def show(found):
     from rich.console import Console
     from rich.table import Table
     stages = list(found['guard and judges'])
-    table = Table('median ms per plan, one thread', *stages, 'time saved', 'work saved')
+    table = Table('median ms per plan, one thread and one for pictures', *stages, 'time saved', 'work saved')
     full = found['guard and judges']
     for name, part in found.items():
         table.add_row(name, *(f'{part[stage]:.1f}' for stage in stages), *(f'{1 - part[stage] / full[stage]:.1%}' for stage in ('total', 'work')))

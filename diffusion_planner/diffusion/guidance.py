@@ -76,12 +76,13 @@ def guide(denoise, objective, scale, form='noisy', mask=None, max_shift=1.0, pri
         return denoise
 
     block = getattr(objective, 'block', None) if form == 'clean' else None
+    prior = prior_variance[block[1]] if block is not None and isinstance(prior_variance, torch.Tensor) and prior_variance.ndim else prior_variance
 
     def push(noisy, level, offset_s, scale):
         clean, value, gradient, slope = _ESTIMATES[form](denoise, objective, noisy, level, offset_s)
         # A token at level 0 has no gain; what moves has to be sorted out only where the gradient is of everything.
         at, moving = (level, _moving(mask, level, clean)) if block is None else (level[:, block[0]], None)
-        wanted = _per_candidate(scale, clean) * _gain(form, at.unsqueeze(-1), prior_variance) * gradient
+        wanted = _per_candidate(scale, clean) * _gain(form, at.unsqueeze(-1), prior) * gradient
         wanted = wanted if moving is None else torch.where(moving, wanted, 0)
         factors = _damping(wanted, slope, value) if proximal else None, ease(clean, offset_s)[:, None, None] if ease else None
         for factor in factors:

@@ -10,6 +10,7 @@ from diffusion_planner.config import ConfigError
 from diffusion_planner.planning.planner import NoSafeCandidate, Planner
 from diffusion_planner.records import Observation
 
+ANY = 1e9     # a limit that nothing exceeds, and that is looked at all the same
 DEVICES = {'torch': ('auto', 'cpu', 'cuda'), 'onnx': ('auto', 'cpu', 'cuda', 'tensorrt')}     # of each backend
 
 
@@ -62,7 +63,7 @@ def warm_up(planner, robot, goal):
                               sensors=np.zeros((count, sum(size for _, size in sensors))) if sensors else None)
     settings, took_ms = planner.settings, []
     for guard in (False, True):   # without the guard nothing is refused, so every stage has run once
-        planner.settings = replace(settings, guard=guard, strange_limit=math.inf)
+        planner.settings = replace(settings, guard=guard, strange_limit=ANY)
         begun_s = time.perf_counter()
         try:
             planner.plan(observation, goal, 0)

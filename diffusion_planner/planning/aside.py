@@ -3,15 +3,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 class Aside:
-    """One more thread, made when it is first needed. Networks run outside Python's lock, so a second core takes them."""
+    """One more thread, made when it is first needed. Networks run outside Python's lock, so a second core takes them.
 
-    def __init__(self):
-        self._pool = None
+    initial: called by the thread when it begins, or None.
+    """
+
+    def __init__(self, initial=None):
+        self._initial, self._pool = initial, None
 
     def begin(self, function, *arguments):
         """Begin to work something out: -> Inquiry"""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, thread_name_prefix='aside')
+            self._pool = ThreadPoolExecutor(1, 'aside', self._initial)
         return Inquiry(self._pool.submit(function, *arguments))
 
 

@@ -69,7 +69,7 @@ class Forecast:
 
     @classmethod
     def neutral(cls):
-        """Make one that says the same of every plan; with it in place every judgement is computed."""
+        """Make one that says the same of every plan."""
         return cls(np.zeros(len(FEATURES)), np.ones(len(FEATURES)), np.zeros(len(FEATURES)), 0.0)
 
     def table(self):

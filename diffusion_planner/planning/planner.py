@@ -23,6 +23,7 @@ class Backend(Protocol):
 
     encode(observation, goal) -> context
     imagine_far(context, offset_s [B], goal, settings, seed, warm [D], stop) -> far [B, 1, D]
+    begin_thread(), if there is one, is called by a second thread before it asks `strange`, which may run while all else does
     strange(context, observation) -> {in which way: in units of what held-out pictures show}, {} for models that cannot tell
     judge_far(context, far, offset_s [B], seed, typicality: wanted) -> {'reward', 'panel', 'doubt', 'judge', 'reach', ...,
         and 'typicality' if wanted} numpy [B]
@@ -50,7 +51,7 @@ class Planner:
         self.previous, self.refused = None, 0     # the last plan; refusals in a row since then
         self.told = None      # what the last plan was read off, see measure
         self.tail_s = 0.0     # what decoding and choosing took at the last plan
-        self.haste, self.aside = Haste(), Aside()
+        self.haste, self.aside = Haste(), Aside(getattr(backend, 'begin_thread', None))
 
     @property
     def horizon_s(self):
@@ -100,10 +101,9 @@ class Planner:
         self.settings = self.haste.fit(full, deadline_s) if stop_after is None else retold(full, stop_after)
         try:
             plan = self._plan(observation, goal, seed, pace, told(self.settings, full))
-        except StrangeScene:
-            raise
-        except NoSafeCandidate:
-            self.refused += 1
+        except NoSafeCandidate as refused:
+            self.told = None
+            self.refused += not isinstance(refused, StrangeScene)
             raise
         finally:
             if len(pace.steps) == 2:
@@ -119,16 +119,16 @@ class Planner:
                        plans_max=max(settings.plans_max, settings.objective_plans_max))
 
     def measure(self, plan):
-        """Add to the newest plan's breakdown what is worth knowing and decides nothing: typicality, steps, genuineness. -> the plan
+        """Add to the newest plan's breakdown what is worth knowing and decides nothing: typicality, steps, genuineness. -> ImaginedPlan
 
-        For whoever has sent it off already: they cost a millisecond or two.
+        For whoever has sent it off already: they cost a millisecond or two. Others may be reading the plan, so it is not changed.
         """
         if plan is self.previous and self.told is not None:
             context, far, offset_s, chosen, tokens, fill_offset_s, best, seed = self.told
             backend, end, path = self.backend, chosen[best:best + 1], (context, tokens[best:best + 1], fill_offset_s[best:best + 1])
             found = {'typicality': backend.typicality(context, far[end], offset_s[end], seed), 'steps': backend.steps(*path),
                      'genuineness': backend.genuineness(*path)}
-            plan.breakdown.update({name: float(value[0]) for name, value in found.items()})
+            plan = self.previous = replace(plan, breakdown=plan.breakdown | {name: float(value[0]) for name, value in found.items()})
         return plan
 
     def _plan(self, observation, goal, seed, pace, hurried):
@@ -159,7 +159,8 @@ class Planner:
         # After the far tokens come one call for their typicality and at least one for the fill-in.
         far = self.backend.imagine_far(context, offset_s, goal, settings, seed, warm_far, pace.stage('far', reserve=2))
         # A model with a transition head knows by that who is late; the residual then only has to be that of what is filled in, if at all.
-        bounded, late = math.isfinite(chooser.typicality_limit), getattr(self.model, 'transition', False)
+        weighed = goal.objective is not None and goal.objective.weights.get('typicality', 0.0) > 0
+        bounded, late = weighed or math.isfinite(chooser.typicality_limit), getattr(self.model, 'transition', False)
         figures = self.backend.judge_far(context, far, offset_s, seed, bounded and not late)
         chosen, rejected = chooser.choose_arrivals(figures, offset_s, goal, seed)
         if bounded and late:

@@ -11,7 +11,7 @@ class Weights:
     earliness: float = 0.1
     smoothness: float = 0.5
     consistency: float = 4.0
-    typicality: float = 1.0
+    typicality: float = 1.0     # where it is judged: by its limit, or because an objective weighs it
     genuineness: float = 0.0     # for steps that look like play rather than imagined, per unit of log-odds
     warm: float = 0.3    # for going on with the last plan: a path that changes its mind every half second is no path
     judge: float = 0.0   # for the head that does not guide, on top of `reward`, which is the more doubtful of all heads

@@ -243,6 +243,7 @@ class Engine:
             self.hooks.warn('; '.join(worries))
 
     def _report(self, plan, goal, seed):
+        self.newest_plan = plan, goal
         self.times.note(plan.timing_ms)
         self.deadlines.note(plan)
         self.hooks.report(plan, goal, seed)

@@ -79,26 +79,37 @@ class Standing:
     """Status and diagnostics, from the node's first moment on."""
 
     def __init__(self, node):
-        self.node, self.said, self._lock = node, None, threading.Lock()     # two threads tell
+        self.node, self.said, self._seen, self.warnings, self._lock = node, None, None, 0, threading.Lock()     # two threads tell
         self._status = publisher(node, String, '~/status', LATCHED)
         self._diagnostics = publisher(node, DiagnosticArray, '/diagnostics', QoSProfile(depth=10))
 
-    def tell(self, state, reason):
-        """Say how it stands where that is news: -> whether the state has changed"""
+    def tell(self, state, reason, asked=None):
+        """Say how it stands where that is news: -> whether the state has changed since this was last asked
+
+        asked: `warnings` when the caller began to look; all is not well where somebody has warned since then.
+        """
         with self._lock:
-            before, self.said = self.said, (state, reason)
-            if self.said == before:
+            if state is State.NOMINAL and asked not in (None, self.warnings):
                 return False
-            self._status.publish(String(data=f'{state.value}: {reason}' if reason else state.value))
-        if before is not None and before[0] == state:
+            self._say(state, reason)
+            before, self._seen = self._seen, state
+        if before == state:
             return False
         self.node.get_logger().info(f'{state.value}: {reason}' if reason else state.value)
         return True
 
     def warn(self, reason):
-        """Say that what comes next is doubtful, unless worse is in force."""
-        if self.said is None or self.said[0] in (State.NOMINAL, State.DEGRADED):
-            self.tell(State.DEGRADED, reason)
+        """Say that what comes next is doubtful, unless worse is in force or that is said already; `tell` hears of it."""
+        with self._lock:
+            self.warnings += 1
+            state, said = self.said or (State.NOMINAL, '')
+            if state in (State.NOMINAL, State.DEGRADED) and reason not in said:
+                self._say(State.DEGRADED, f'{said}; {reason}' if said else reason)
+
+    def _say(self, state, reason):
+        if self.said != (state, reason):
+            self.said = state, reason
+            self._status.publish(String(data=f'{state.value}: {reason}' if reason else state.value))
 
     def diagnose(self, model, facts, alarm=False):
         """Publish diagnostics; `alarm` makes an error of them whatever the state."""

@@ -198,10 +198,11 @@ class PlannerNode(LifecycleNode):
 
     def _tell(self):
         """Look after the engine; publish the state when it changed, diagnostics along with it."""
+        asked = self._standing.warnings
         state, reason = self.engine.watch() if self.engine is not None else (State.INACTIVE, '')
         if self.cause:
             state, reason = State.FAULT, self.cause
-        if self._standing.tell(state, reason):
+        if self._standing.tell(state, reason, asked):
             self._diagnose()
 
     def _diagnose(self):

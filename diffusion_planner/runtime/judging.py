@@ -12,6 +12,9 @@ from diffusion_planner.runtime.graphs import Strange
 from diffusion_planner.runtime.pressure import restraints
 
 
+WARM_UP = 3     # calls until a traced graph has settled
+
+
 class Judging:
     """Judgements of one model; for a class that has network, planning, layout, config, device, denoise and pressure."""
 
@@ -25,6 +28,8 @@ class Judging:
             example = torch.zeros(1, *size, dtype=torch.uint8, device=self.device), torch.zeros(1, self.config.latent, device=self.device)
             self.colours.append(Colours(tables))
             self.seen.append(for_pictures(Strange(self.network, camera), *example))
+            for _ in range(WARM_UP):
+                self.seen[-1](*example)
 
     @torch.no_grad()
     def familiarity(self, context, tokens, offset_s, cubic=False):

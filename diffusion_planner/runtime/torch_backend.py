@@ -37,6 +37,7 @@ class TorchBackend(Judging):
         self.network, self.planning, self.device = model, planning, torch.device(device)
         self.config, self.layout = model.config, model.layout
         self.latents, self.judged, self.identity = OrderedDict(), (None, {}), ''
+        self.threads = torch.get_num_threads()
         self.denoise = _traced(model, self.device)
         self.prepare()
         self.pressure = Pressure(model, planning, self.device, self.pairs)
@@ -44,6 +45,10 @@ class TorchBackend(Judging):
     def scales(self):
         """Mean and spread of the data: -> [D], [D], numpy"""
         return self.network.normalizer.mean.cpu().numpy(), self.network.normalizer.spread.cpu().numpy()
+
+    def begin_thread(self):
+        """Let a thread of its own keep to as many cores as the one that loaded the model: OpenMP asks every thread anew."""
+        torch.set_num_threads(self.threads)
 
     def forget(self):
         self.latents.clear()

@@ -24,6 +24,24 @@ def test_a_warning_degrades(standing, state):
     assert said == [state.value, 'DEGRADED: a scene']
 
 
+def test_a_warning_is_added_to_what_there_is_and_heard_of_at_the_next_look(standing):
+    standing, said = standing
+    assert standing.tell(State.NOMINAL, '') and not standing.tell(State.NOMINAL, '')
+    standing.warn('a scene')
+    assert standing.tell(State.DEGRADED, 'a scene') and said == ['NOMINAL', 'DEGRADED: a scene']      # diagnostics go with it
+    standing.tell(State.DEGRADED, 'late')
+    standing.warn('a scene')
+    assert said[-1] == 'DEGRADED: late; a scene'
+
+
+def test_who_looked_before_a_warning_does_not_take_it_back(standing):
+    standing, said = standing
+    asked = standing.warnings
+    standing.warn('a scene')
+    assert not standing.tell(State.NOMINAL, '', asked) and said == ['DEGRADED: a scene']
+    assert standing.tell(State.NOMINAL, '', standing.warnings) and said[-1] == 'NOMINAL'
+
+
 @pytest.mark.parametrize('state', [State.INACTIVE, State.BRAKING, State.FAULT])
 def test_a_warning_hides_nothing_that_is_worse(standing, state):
     standing, said = standing
