@@ -186,7 +186,8 @@ class Block(Known):
 
 
 @pytest.mark.parametrize('how', [{}, {'proximal': True}, {'max_shift': 0.05}, {'max_shift': lambda level: 0.1 * level, 'proximal': True},
-                                 {'ease': lambda clean, offset_s: torch.sigmoid(clean[:, 0, 0]), 'negligible': 0.02}], ids=str)
+                                 {'ease': lambda clean, offset_s: torch.sigmoid(clean[:, 0, 0]), 'negligible': 0.02}],
+                         ids=['plain', 'proximal', 'limited', 'in a region', 'eased'])
 @pytest.mark.parametrize('level', [0.0, 0.3, 1.0])
 def test_a_gradient_of_a_block_moves_what_a_mask_would(how, level):
     # One of the three candidates is at level 0 in its last token, and stays.
