@@ -28,3 +28,14 @@ def test_it_is_over_before_whoever_asked_goes_on():
         with Aside().begin(lambda: (time.sleep(0.05), done.append(True))):
             raise KeyError
     assert done == [True]
+
+
+def test_the_thread_is_set_up_once_before_its_first_work():
+    told = []
+    aside = Aside(lambda: told.append(threading.get_ident()))
+    assert not told
+    idents = []
+    for _ in range(2):
+        with aside.begin(threading.get_ident) as inquiry:
+            idents.append(inquiry.answer())
+    assert told == idents[:1] == idents[1:]
