@@ -158,7 +158,7 @@ def test_plans_differ_by_their_worst_joint_and_not_at_all_comparable_where_they_
 def test_cases_are_what_a_robot_would_see(cases, options):
     assert len(cases) == options.cases and cases[0].first and cases[0].previous is None
     for before, case in zip(cases, cases[1:]):
-        assert case.first or case.previous is before.plan                       # each goes on with the last
+        assert case.first or case.previous.position_rad is before.plan.position_rad       # each goes on with the last
         assert case.observation.picture_stamp_s[-1] > before.observation.picture_stamp_s[-1] or case.first
         np.testing.assert_array_equal(case.handover.position_rad, case.observation.position_rad[-1])
     read = messages.read_image(cases[-1].message, 'camera').pixels
